@@ -1,0 +1,38 @@
+# Everything runs in a virtual environment of its own, made on first use.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# PyPI's torch for Linux brings CUDA along (gigabytes). To get a CPU build, point PIP_EXTRA_INDEX_URL at PyTorch's CPU index.
+TORCH  ?= torch==2.13.0
+OUT    ?= out
+
+.PHONY: help demo test lint bench clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed  ## Compile for this machine, run a virtual camera, write out/report.html
+	$(BIN)/facette demo --output $(OUT)
+
+test: $(VENV)/.developer  ## Run the tests; those that need data skip unless FACETTE_DATA names it
+	$(BIN)/pytest
+
+lint: $(VENV)/.developer  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.developer  ## Compare with stock ONNX Runtime, side by side in one run
+	$(BIN)/python benchmarks/embedder_fp32.py
+
+$(VENV)/.installed: pyproject.toml runtime/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH) -e './runtime[onnxruntime,litert]' -e '.[litert]'
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	$(BIN)/pip install --quiet $(TORCH) -e './runtime[signing]' -e '.[litert,dlib,dev]'
+	@touch $@
+
+clean:  ## Remove the virtual environment and what the demo wrote
+	rm -rf $(VENV) $(OUT)

@@ -1,0 +1,142 @@
+"""What the system says about this machine. A fact that it does not tell is None, never a guess."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+_SYS = Path("/sys")
+
+# `vcgencmd get_throttled`, documentation of Raspberry Pi OS: bits 0-3 now, 16-19 since boot.
+_THROTTLE_BITS = {
+    0: "under-voltage now",
+    1: "ARM frequency capped now",
+    2: "throttled now",
+    3: "soft temperature limit now",
+    16: "under-voltage has occurred",
+    17: "ARM frequency capping has occurred",
+    18: "throttling has occurred",
+    19: "soft temperature limit has occurred",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The device as a report names it.
+
+    Attributes:
+        model: board or CPU name, None where the system does not tell.
+        architecture: as Python names it, e.g. "aarch64".
+        cores: that this process may use.
+        memory_mb: installed memory.
+        system: operating system and kernel.
+        python: version.
+    """
+
+    model: str | None
+    architecture: str
+    cores: int
+    memory_mb: float | None
+    system: str
+    python: str
+
+
+def describe_machine() -> Machine:
+    """Facts that do not change while running."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(
+        _model(),
+        platform.machine(),
+        cores,
+        _proc_mb("meminfo", "MemTotal"),
+        platform.platform(),
+        platform.python_version(),
+    )
+
+
+def rss_mb() -> float | None:
+    """Resident memory of this process now, in MB of 2^20 bytes."""
+    return _proc_mb("self/status", "VmRSS")
+
+
+def peak_rss_mb() -> float | None:
+    """Highest resident memory so far, in MB of 2^20 bytes.
+
+    From VmHWM: ru_maxrss survives exec on Linux, so it may show the memory of the program that started this one.
+    """
+    peak = _proc_mb("self/status", "VmHWM")
+    if peak is not None:
+        return peak
+    unit = 2**20 if platform.system() == "Darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def process_age_ms() -> float | None:
+    """Time since this process started, to the kernel's clock tick (10 ms)."""
+    try:
+        fields = (_PROC / "self/stat").read_text().rpartition(")")[2].split()
+        uptime = float((_PROC / "uptime").read_text().split()[0])
+    except OSError:
+        return None
+    return (uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")) * 1000
+
+
+def cpu_temperature_c() -> float | None:
+    """The hottest thermal zone that names a CPU or SoC, else the first zone, in °C."""
+    zones = {}
+    for zone in sorted((_SYS / "class/thermal").glob("thermal_zone*")):
+        kind, level = _text(zone / "type"), _text(zone / "temp")
+        if kind is not None and level is not None and level.lstrip("-").isdigit():
+            zones[zone.name] = (kind.lower(), int(level) / 1000)
+    cpu = [level for kind, level in zones.values() if any(word in kind for word in ("cpu", "soc", "pkg"))]
+    if cpu:
+        return max(cpu)
+    return next((level for _, level in zones.values()), None)
+
+
+def throttling() -> tuple[str, ...] | None:
+    """What a Raspberry Pi says of under-voltage and throttling; empty when all is well, None on other machines."""
+    word = _text(_SYS / "devices/platform/soc/soc:firmware/get_throttled")
+    if word is None:
+        try:
+            answer = subprocess.run(
+                ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=2, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        word = answer.stdout.strip().rpartition("=")[2]
+    try:
+        bits = int(word, 16)
+    except ValueError:
+        return None
+    return tuple(text for bit, text in _THROTTLE_BITS.items() if bits >> bit & 1)
+
+
+def _model() -> str | None:
+    board = _text(_PROC / "device-tree/model")
+    if board:
+        return board.rstrip("\0")
+    for line in (_text(_PROC / "cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def _proc_mb(file: str, key: str) -> float | None:
+    for line in (_text(_PROC / file) or "").splitlines():
+        name, _, value = line.partition(":")
+        if name == key:
+            return int(value.split()[0]) / 1024
+    return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None

@@ -1,0 +1,27 @@
+"""Where the optional data of the tests lies: FACETTE_DATA names the folder; weights lie beside it or in FACETTE_WEIGHTS."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with lfw-pairs.txt and the picture archives."""
+    return _folder("FACETTE_DATA", os.environ.get("FACETTE_DATA"))
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """The folder with the public networks' safetensors."""
+    data = os.environ.get("FACETTE_DATA")
+    return _folder("FACETTE_WEIGHTS", os.environ.get("FACETTE_WEIGHTS") or (data and str(Path(data).parent / "weights")))
+
+
+def _folder(variable: str, value: str | None) -> Path:
+    if not value or not Path(value).is_dir():
+        pytest.skip(f"{variable} does not name a folder: this test needs data that the repository does not hold")
+    return Path(value)

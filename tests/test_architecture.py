@@ -1,0 +1,116 @@
+"""The rules that keep the parts apart, read from the imports of the sources."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RUNTIME = ROOT / "runtime" / "facette_runtime"
+TOOLCHAIN = ROOT / "toolchain" / "facette"
+
+# What a module of the runtime may import beside the standard library and the runtime itself.
+RUNTIME_LIBRARIES = {"numpy", "cv2"}
+RUNTIME_EXTRAS = {
+    "engines/onnxruntime.py": {"onnxruntime"},
+    "engines/litert.py": {"ai_edge_litert", "tflite_runtime"},
+    "engines/tensorrt.py": {"tensorrt", "cuda"},
+    "signing.py": {"cryptography"},
+}
+ENGINE_MAY_USE = {"facette_runtime.engines", "facette_runtime.errors", "facette_runtime.schema"}
+
+
+def _sources(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a source imports, wherever in it; ``from a import b`` counts as ``a.b`` and as ``a``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide what a module uses"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "import_module":
+            found.update(item.value for item in node.args if isinstance(item, ast.Constant))
+    return found
+
+
+def _names(items: list[Path], folder: Path) -> list[str]:
+    return [item.relative_to(folder).as_posix() for item in items]
+
+
+def _uses(path: Path, module: str) -> set[str]:
+    return {name for name in imports(path) if name == module or name.startswith(module + ".")}
+
+
+def test_the_sources_are_found() -> None:
+    assert {"cli.py", "pipeline.py", "engines/base.py"} <= set(_names(_sources(RUNTIME), RUNTIME))
+    assert "numpy" in imports(RUNTIME / "match.py")
+
+
+@pytest.mark.parametrize("name", _names(_sources(RUNTIME), RUNTIME))
+def test_runtime_imports_only_what_a_device_has(name: str) -> None:
+    top_level = {module.partition(".")[0] for module in imports(RUNTIME / name)}
+    foreign = (
+        top_level
+        - set(sys.stdlib_module_names)
+        - {"facette_runtime"}
+        - RUNTIME_LIBRARIES
+        - RUNTIME_EXTRAS.get(name, set())
+    )
+    assert not foreign
+
+
+@pytest.mark.parametrize("name", _names(_sources(RUNTIME / "engines"), RUNTIME))
+def test_engines_know_nothing_of_faces(name: str) -> None:
+    own = {module for module in imports(RUNTIME / name) if module.startswith("facette_runtime.")}
+    assert all(
+        any(module == allowed or module.startswith(allowed + ".") for allowed in ENGINE_MAY_USE) for module in own
+    ), own
+
+
+@pytest.mark.parametrize("name", ["detect.py", "align.py", "embed.py", "match.py"])
+def test_stages_know_no_particular_engine(name: str) -> None:
+    used = {
+        module for module in _uses(RUNTIME / name, "facette_runtime.engines") if module != "facette_runtime.engines"
+    }
+    assert used <= {
+        "facette_runtime.engines.base",
+        "facette_runtime.engines.base.Engine",
+        "facette_runtime.engines.base.TensorSpec",
+    }
+
+
+# The modules of the two packages that are one pass or one exporter each; what lies beside them is shared machinery.
+PASSES = {"prune", "lowrank", "distil", "qat", "lower", "fold", "equalize"}
+EXPORTERS = {"onnx", "litert", "tensorrt"}
+
+
+def _present(folder: Path, stems: set[str]) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.py") if path.stem in stems)
+
+
+@pytest.mark.parametrize("name", _present(TOOLCHAIN / "passes", PASSES))
+def test_passes_know_neither_each_other_nor_the_exporters(name: str) -> None:
+    path = TOOLCHAIN / "passes" / name
+    assert not _uses(path, "facette.export")
+    assert not {other for other in PASSES if _uses(path, f"facette.passes.{other}")}
+
+
+@pytest.mark.parametrize("name", _present(TOOLCHAIN / "export", EXPORTERS))
+def test_exporters_know_neither_each_other_nor_the_passes(name: str) -> None:
+    path = TOOLCHAIN / "export" / name
+    assert not _uses(path, "facette.passes")
+    assert not {other for other in EXPORTERS if _uses(path, f"facette.export.{other}")}
+
+
+def test_nothing_unpickles() -> None:
+    for path in _sources(RUNTIME) + _sources(TOOLCHAIN):
+        assert not {"pickle", "dill", "joblib"} & {module.partition(".")[0] for module in imports(path)}, path
