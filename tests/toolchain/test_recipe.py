@@ -1,0 +1,67 @@
+"""Recipes say what to compile, and mistakes in them are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facette.loading import load_models
+from facette.recipe import load_recipe, recipe_names
+from facette_runtime.errors import FacetteError
+from tests.toolchain.conftest import TINY_RECIPE
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_that_come_along_are_readable(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_unknown_recipe_lists_the_known_ones() -> None:
+    with pytest.raises(FacetteError, match=r"unknown recipe 'lunch'.*default"):
+        load_recipe("lunch")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("match_threshold", "match_treshold", r"embedder: unknown key 'match_treshold'; known keys: .*match_threshold"),
+        ("[32]", "['a']", r"detector.decoder.strides\[0\]: expected int, got str"),
+        ('"points"', '"dots"', r"detector.decoder.kind: 'dots' is not one of anchors, points"),
+        ("size_wh = [64, 64]", "size_wh = [64]", r"detector.image.size_wh: expected 2 values, got 1"),
+        ('"rgb"', '"hsv"', r"color_order: 'hsv' is not one of rgb, bgr"),
+        ("[detector]", "[detector", "not TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(TINY_RECIPE.replace(old, new))
+    with pytest.raises(FacetteError, match=message):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("tests.toolchain.tiny:detector", "yolo", "unknown network 'yolo'; known detectors: facette-detect"),
+        ("tests.toolchain.tiny:detector", "nowhere:net", "'nowhere:net' can't be imported"),
+        ("tests.toolchain.tiny:detector", "tests.toolchain.tiny:nets", "can't be imported"),
+        ("tests.toolchain.tiny:detector", "tests.toolchain.tiny:not_a_network", "gave int, not an nn.Module"),
+        ("tests.toolchain.tiny:detector", "mobilefacenet-y1", "'mobilefacenet-y1' is no detector; known detectors"),
+        ('weights = "detector.safetensors"', "", "detector.weights: missing"),
+        ("detector.safetensors", "other.safetensors", "'other.safetensors' not found .*--weights"),
+        ("alignment = { size_wh = [32, 32]", "alignment = { size_wh = [48, 48]", "don't fit the network's input"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(tiny_recipe_path: Path, old: str, new: str, message: str) -> None:
+    tiny_recipe_path.write_text(TINY_RECIPE.replace(old, new))
+    with pytest.raises(FacetteError, match=message):
+        load_models(load_recipe(str(tiny_recipe_path)), None)
+
+
+def test_weights_are_found_in_the_users_folder(tiny_recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    weights = tmp_path_factory.mktemp("weights")
+    for file in tiny_recipe_path.parent.glob("*.safetensors"):
+        file.rename(weights / file.name)
+    detector, embedder = load_models(load_recipe(str(tiny_recipe_path)), weights)
+    assert (detector.name, embedder.match_threshold) == ("tests.toolchain.tiny", (0.4, "the recipe"))

@@ -1,0 +1,33 @@
+"""``facette evaluate``: does the bundle still recognise people?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from facette.commands.common import Commands, folder_option, new_command, write_json
+from facette_runtime.errors import FacetteError
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Describes the command."""
+    examples = "  facette evaluate default-x86-cpu.facette --lfw data/\n  facette evaluate my.facette --lfw data/ --protocol raw --json lfw.json"
+    command = new_command(commands, "evaluate", "measure a bundle's verification accuracy on LFW, view 2", examples, run)
+    command.add_argument("bundle", type=Path)
+    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="with lfw-pairs.txt and the photos (or FACETTE_DATA)")
+    command.add_argument("--protocol", action="append", choices=["aligned", "raw"], help="default: both")
+    command.add_argument("--json", metavar="FILE", help="write the result; - for standard output")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Does it."""
+    from facette.evaluate import evaluate, to_table
+
+    data = folder_option(arguments.lfw, "FACETTE_DATA")
+    if data is None:
+        raise FacetteError("--lfw: missing; name the folder with lfw-pairs.txt and the photos, or set FACETTE_DATA")
+    evaluation = evaluate(arguments.bundle, data, protocols=tuple(arguments.protocol or ("aligned", "raw")))
+    if arguments.json:
+        write_json(arguments.json, evaluation)
+    if arguments.json != "-":
+        print(to_table(evaluation))

@@ -1,0 +1,99 @@
+"""Real pictures through the reference networks, stage by stage: what every engine and every device must give again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from facette.entries import REFERENCE, detector_entry, embedder_entry
+from facette.model import Model
+from facette.reference import reference_engine
+from facette_runtime.align import align
+from facette_runtime.detect import Detector
+from facette_runtime.embed import Embedder
+from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import Golden, GoldenFace, GoldenTolerance
+from facette_runtime.preprocess import to_network
+from facette_runtime.types import Detections, FloatArray, Image
+
+MAX_SIDE = 320
+"""Golden pictures are scaled down to this, so that they stay a small part of the bundle."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One picture's way through the reference.
+
+    Attributes:
+        name: of the picture.
+        image, letterboxed, crop: uint8 [h, w, 3], BGR.
+        faces: what the detector finds; the first is the one cut out.
+        detector_outputs, embedder_outputs: raw.
+        embedding: float32 [d], L2-normalised.
+    """
+
+    name: str
+    image: Image
+    letterboxed: Image
+    faces: Detections
+    crop: Image
+    detector_outputs: dict[str, np.ndarray]
+    embedder_outputs: dict[str, np.ndarray]
+    embedding: FloatArray
+
+
+def run_reference(detector: Model, embedder: Model, photos: Sequence[tuple[str, Image]]) -> list[Stages]:
+    """Runs the uncompiled networks.
+
+    Args:
+        photos: name and picture (uint8 [h, w, 3], BGR) of each.
+
+    Raises:
+        FacetteError: the detector finds no face in one of them.
+    """
+    find_engine, embed_engine = reference_engine(detector), reference_engine(embedder)
+    find_entry, embed_entry = detector_entry(detector, REFERENCE), embedder_entry(embedder, REFERENCE)
+    find, embed = Detector(find_engine, find_entry), Embedder(embed_engine, embed_entry)
+    stages = []
+    for name, photo in photos:
+        image = _shrink(photo)
+        letterboxed, scale = find.prepare(image)
+        outputs = find.infer(letterboxed)
+        faces = find.decode(outputs, scale)
+        if not len(faces):
+            raise FacetteError(f"golden picture {name!r}: {detector.name} finds no face in it; give other ones with --photos")
+        crop = align(image, faces.landmarks_xy[0], embed_entry.alignment)
+        pixels = to_network(crop, embedder.image.color_order)[None]
+        raw = embed_engine.run({embed_entry.input.name: pixels})
+        stages.append(Stages(name, image, letterboxed, faces, crop, outputs, raw, embed([crop])[0]))
+    return stages
+
+
+def golden_files(stages: Sequence[Stages], tolerance: GoldenTolerance) -> tuple[Golden, dict[str, bytes]]:
+    """The certificate and its pictures, by path inside the bundle."""
+    faces, files = [], {}
+    for stage in stages:
+        paths = {part: f"golden/{stage.name}-{part}.png" for part in ("image", "letterbox", "crop")}
+        for path, image in zip(paths.values(), (stage.image, stage.letterboxed, stage.crop), strict=True):
+            files[path] = cv2.imencode(".png", image)[1].tobytes()
+        left, top, right, bottom = (float(value) for value in stage.faces.boxes_xyxy[0])
+        faces.append(
+            GoldenFace(
+                image=paths["image"],
+                letterbox=paths["letterbox"],
+                box_xyxy=(left, top, right, bottom),
+                score=float(stage.faces.scores[0]),
+                landmarks_xy=tuple((float(x), float(y)) for x, y in stage.faces.landmarks_xy[0]),
+                crop=paths["crop"],
+                embedding=tuple(float(value) for value in stage.embedding),
+            )
+        )
+    return Golden(tuple(faces), tolerance), files
+
+
+def _shrink(image: Image) -> Image:
+    scale = MAX_SIDE / max(image.shape[:2])
+    return image if scale >= 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -1,0 +1,1 @@
+"""Plain torch networks, one file each; `facette.catalogue` says how each is fed and read."""

@@ -1,0 +1,40 @@
+"""The match threshold that travels in the bundle: measured with the very engine that ships, wherever data allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from facette.model import Model
+from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import MatchRule
+
+FOLDS = (1, 2, 3, 4, 5)
+"""LFW view 2's folds that settings may be chosen on; the other five stay unseen."""
+
+
+def match_rule(bundle: Path, embedder: Model, data_dir: Path | None, tell: Callable[[str], None]) -> MatchRule:
+    """Derives the threshold on LFW's raw photos through the bundle's whole pipeline, or takes the one on the network's card.
+
+    Args:
+        bundle: compiled, with any threshold.
+        data_dir: with LFW; None where there is none.
+        tell: is called with a line before the long part.
+
+    Raises:
+        FacetteError: neither data nor a card nor the recipe gives a threshold.
+    """
+    if data_dir is None:
+        if embedder.match_threshold is None:
+            raise FacetteError(
+                f"{embedder.name} has no match threshold; give --data with LFW to derive one, or embedder.match_threshold in the recipe"
+            )
+        value, source = embedder.match_threshold
+        return MatchRule(value, source)
+    tell("deriving the match threshold on LFW, folds 1 to 5")
+    from facette.evaluate import evaluate
+
+    evaluation = evaluate(bundle, data_dir, protocols=("raw",), folds=FOLDS, progress=False)
+    return MatchRule(
+        evaluation.protocols["raw"].threshold, "LFW view 2, raw photos, folds 1 to 5, this bundle's own engines and precision"
+    )
