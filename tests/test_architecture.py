@@ -58,29 +58,19 @@ def test_the_sources_are_found() -> None:
 @pytest.mark.parametrize("name", _names(_sources(RUNTIME), RUNTIME))
 def test_runtime_imports_only_what_a_device_has(name: str) -> None:
     top_level = {module.partition(".")[0] for module in imports(RUNTIME / name)}
-    foreign = (
-        top_level
-        - set(sys.stdlib_module_names)
-        - {"facette_runtime"}
-        - RUNTIME_LIBRARIES
-        - RUNTIME_EXTRAS.get(name, set())
-    )
+    foreign = top_level - set(sys.stdlib_module_names) - {"facette_runtime"} - RUNTIME_LIBRARIES - RUNTIME_EXTRAS.get(name, set())
     assert not foreign
 
 
 @pytest.mark.parametrize("name", _names(_sources(RUNTIME / "engines"), RUNTIME))
 def test_engines_know_nothing_of_faces(name: str) -> None:
     own = {module for module in imports(RUNTIME / name) if module.startswith("facette_runtime.")}
-    assert all(
-        any(module == allowed or module.startswith(allowed + ".") for allowed in ENGINE_MAY_USE) for module in own
-    ), own
+    assert all(any(module == allowed or module.startswith(allowed + ".") for allowed in ENGINE_MAY_USE) for module in own), own
 
 
 @pytest.mark.parametrize("name", ["detect.py", "align.py", "embed.py", "match.py"])
 def test_stages_know_no_particular_engine(name: str) -> None:
-    used = {
-        module for module in _uses(RUNTIME / name, "facette_runtime.engines") if module != "facette_runtime.engines"
-    }
+    used = {module for module in _uses(RUNTIME / name, "facette_runtime.engines") if module != "facette_runtime.engines"}
     assert used <= {
         "facette_runtime.engines.base",
         "facette_runtime.engines.base.Engine",

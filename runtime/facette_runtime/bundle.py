@@ -128,9 +128,7 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
         raise BundleError(f"{path} cannot be read: permission denied") from None
     except _DAMAGE:
         if start == b"PK\x03\x04":
-            raise BundleError(
-                f"{path} is cut short or damaged: its table of contents is missing or unreadable"
-            ) from None
+            raise BundleError(f"{path} is cut short or damaged: its table of contents is missing or unreadable") from None
         raise BundleError(f"{path} is not a bundle: it is not a zip file") from None
 
 
@@ -173,9 +171,7 @@ def _check_files(path: Path, archive: zipfile.ZipFile, members: frozenset[str], 
             raise BundleError(f"{path}: the network {file} is missing")
 
 
-def _check_signature(
-    path: Path, archive: zipfile.ZipFile, members: frozenset[str], manifest_bytes: bytes, trust: bytes
-) -> None:
+def _check_signature(path: Path, archive: zipfile.ZipFile, members: frozenset[str], manifest_bytes: bytes, trust: bytes) -> None:
     if SIGNATURE_FILE not in members:
         raise BundleError(f"{path} is not signed, and only signed bundles are trusted here")
     try:

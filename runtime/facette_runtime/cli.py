@@ -82,37 +82,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"facette-run {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     enroll = _add_command(commands, "enroll", "add people to a gallery from their photos")
-    enroll.add_argument(
-        "--gallery", required=True, type=Path, metavar="FILE", help="the people's .npz file; made if missing"
-    )
+    enroll.add_argument("--gallery", required=True, type=Path, metavar="FILE", help="the people's .npz file; made if missing")
     enroll.add_argument("--name", help="the person; without it the source is a folder with one subfolder a person")
     enroll.add_argument("--source", required=True, help=_SOURCE_HELP)
     identify = _add_command(commands, "identify", "say who is in a picture, video or camera")
     identify.add_argument("--gallery", required=True, type=Path, metavar="FILE", help="made by enroll")
     identify.add_argument("--source", required=True, help=_SOURCE_HELP)
-    identify.add_argument(
-        "--output", type=Path, metavar="PATH", help="picture, video or folder to write marked pictures to"
-    )
+    identify.add_argument("--output", type=Path, metavar="PATH", help="picture, video or folder to write marked pictures to")
     identify.add_argument("--json", metavar="FILE", help="one JSON object a frame; - for standard output")
     identify.add_argument("--threshold", type=float, metavar="COSINE", help="instead of the bundle's")
     identify.add_argument("--max-frames", type=_positive, metavar="N", help="stop after so many")
     bench = _add_command(commands, "bench", "measure frames per second, stage times, memory and cold start")
     bench.add_argument("--source", required=True, help=_SOURCE_HELP)
     bench.add_argument("--gallery", type=Path, metavar="FILE", help="made by enroll; without it everybody is unknown")
-    bench.add_argument(
-        "--frames", type=_positive, metavar="N", help="to measure; default: the source once, 200 for a picture"
-    )
-    bench.add_argument(
-        "--warmup", type=_positive, default=10, metavar="N", help="frames before measuring (default: 10)"
-    )
+    bench.add_argument("--frames", type=_positive, metavar="N", help="to measure; default: the source once, 200 for a picture")
+    bench.add_argument("--warmup", type=_positive, default=10, metavar="N", help="frames before measuring (default: 10)")
     bench.add_argument("--json", metavar="FILE", help="write the report; - for standard output")
     _add_command(commands, "selftest", "replay the bundle's golden faces and name the stage that differs")
     return parser
 
 
-def _add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
-) -> argparse.ArgumentParser:
+def _add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name,
         help=summary,
@@ -121,12 +111,8 @@ def _add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--bundle", required=True, type=Path, metavar="FILE", help="made by facette compile")
-    command.add_argument(
-        "--trust", type=Path, metavar="KEY.pem", help="Ed25519 public key: refuse bundles not signed with it"
-    )
-    command.add_argument(
-        "--threads", type=_positive, metavar="N", help="default: those that the bundle was measured with"
-    )
+    command.add_argument("--trust", type=Path, metavar="KEY.pem", help="Ed25519 public key: refuse bundles not signed with it")
+    command.add_argument("--threads", type=_positive, metavar="N", help="default: those that the bundle was measured with")
     return command
 
 
@@ -161,9 +147,7 @@ def _enroll(arguments: argparse.Namespace) -> int:
     elif Path(arguments.source).is_dir():
         enrol_folder_of_people(pipeline, enrolment, Path(arguments.source))
     else:
-        raise SourceError(
-            f"{arguments.source} is not a folder with one subfolder a person; say who it is with --name NAME"
-        )
+        raise SourceError(f"{arguments.source} is not a folder with one subfolder a person; say who it is with --name NAME")
     for item in enrolment.skipped:
         print(f"skipped {item.name}: {item.reason}", file=sys.stderr)
     if not enrolment.added:

@@ -98,10 +98,9 @@ def _priors(decoder: DetectorDecoder, size_wh: tuple[int, int]) -> FloatArray:
         sizes = decoder.anchor_sizes[level] if isinstance(decoder, AnchorDecoder) else (stride,)
         rows, columns = np.meshgrid(np.arange(-(-height // stride)), np.arange(-(-width // stride)), indexing="ij")
         centres = (np.stack([columns, rows], axis=-1).reshape(-1, 1, 2) + 0.5) * stride
-        cells = np.concatenate(
-            [np.broadcast_to(centres, (len(centres), len(sizes), 2)), np.broadcast_to(np.array(sizes)[None, :, None], (len(centres), len(sizes), 2))],
-            axis=-1,
-        )
+        shape = (len(centres), len(sizes), 2)
+        sides = np.array(sizes)[None, :, None]
+        cells = np.concatenate([np.broadcast_to(centres, shape), np.broadcast_to(sides, shape)], axis=-1)
         levels.append(cells.reshape(-1, 4))
     return np.concatenate(levels).astype(np.float32)
 

@@ -22,7 +22,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BrokenPipeError:  # the reader of standard output has gone: no fault of this file
         raise
     except OSError as error:

@@ -71,9 +71,7 @@ class Gallery:
 
     def with_template(self, name: str, template: FloatArray) -> Gallery:
         """This gallery and one more template, float32 [d], L2-normalised."""
-        return Gallery(
-            self.embedder, self.digest, (*self.names, name), np.concatenate([self.templates, template[None]])
-        )
+        return Gallery(self.embedder, self.digest, (*self.names, name), np.concatenate([self.templates, template[None]]))
 
     def check_embedder(self, entry: EmbedderEntry) -> None:
         """Raises FacetteError unless ``entry`` made these templates."""

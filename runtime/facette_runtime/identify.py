@@ -13,9 +13,7 @@ def describe(frame: Frame, faces: Sequence[Face]) -> str:
     """One line: the frame's name and who is in it, best score first."""
     if not faces:
         return f"{frame.name}: no face found"
-    return f"{frame.name}: " + ", ".join(
-        f"{face.match.name or 'unknown'} ({face.match.similarity:.3f})" for face in faces
-    )
+    return f"{frame.name}: " + ", ".join(f"{face.match.name or 'unknown'} ({face.match.similarity:.3f})" for face in faces)
 
 
 def to_json(frame: Frame, faces: Sequence[Face]) -> str:

@@ -104,9 +104,7 @@ def throttling() -> tuple[str, ...] | None:
     word = _text(_SYS / "devices/platform/soc/soc:firmware/get_throttled")
     if word is None:
         try:
-            answer = subprocess.run(
-                ["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=2, check=True
-            )
+            answer = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=2, check=True)
         except (OSError, subprocess.SubprocessError):
             return None
         word = answer.stdout.strip().rpartition("=")[2]

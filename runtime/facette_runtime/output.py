@@ -47,9 +47,7 @@ def open_output(path: Path | None, source: Source) -> AbstractContextManager[Wri
             f"--output {path}: unknown suffix {suffix}; use {', '.join(PICTURE_SUFFIXES + VIDEO_SUFFIXES)}, or a folder"
         )
     if not source.still:
-        raise FacetteError(
-            f"--output {path} is one picture, but {source.name} has many frames; name a video or a folder"
-        )
+        raise FacetteError(f"--output {path} is one picture, but {source.name} has many frames; name a video or a folder")
     return _picture(path)
 
 
@@ -98,9 +96,7 @@ def _write_picture(path: Path, image: Image) -> None:
         except cv2.error:  # a suffix that OpenCV reads, and does not write
             written = False
         if not written:
-            raise FacetteError(
-                f"{path} cannot be written: the folder is not writable, or OpenCV does not write {path.suffix}"
-            )
+            raise FacetteError(f"{path} cannot be written: the folder is not writable, or OpenCV does not write {path.suffix}")
 
 
 @contextmanager
@@ -114,9 +110,7 @@ def _video(path: Path, fps: float) -> Iterator[Write]:
             first = frame.image_bgr
             writer = _open_writer(temporary, path, fps, first)
         if frame.image_bgr.shape != first.shape:
-            raise FacetteError(
-                f"--output {path}: {frame.name} has another size than the first frame; name a folder instead"
-            )
+            raise FacetteError(f"--output {path}: {frame.name} has another size than the first frame; name a folder instead")
         writer.write(draw_faces(frame.image_bgr, faces))
 
     with replacing(path) as temporary:

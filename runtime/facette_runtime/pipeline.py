@@ -25,9 +25,7 @@ class Pipeline:
         meter: where the stages' times go.
     """
 
-    def __init__(
-        self, detector: Detector, embedder: Embedder, alignment: Alignment, matcher: Matcher, meter: Meter
-    ) -> None:
+    def __init__(self, detector: Detector, embedder: Embedder, alignment: Alignment, matcher: Matcher, meter: Meter) -> None:
         self._detector = detector
         self._embedder = embedder
         self._alignment = alignment

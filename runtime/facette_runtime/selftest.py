@@ -101,9 +101,7 @@ class _Replay:
         if passed:
             return True, finding
         swapped = self._detector.decode(self._detector.infer(letterboxed[..., ::-1]), scale)
-        hint = (
-            _SWAPPED if self._compare_boxes(swapped, golden)[0] else "check colour order, normalisation and the decoder"
-        )
+        hint = _SWAPPED if self._compare_boxes(swapped, golden)[0] else "check colour order, normalisation and the decoder"
         return False, f"{finding}: {hint}"
 
     def _compare_boxes(self, found: Detections, golden: GoldenFace) -> tuple[bool, str]:
@@ -119,9 +117,7 @@ class _Replay:
 
     def _align(self, image: Image, expected: Image, golden: GoldenFace) -> tuple[bool, str]:
         actual = align(image, np.array(golden.landmarks_xy, np.float32), self._manifest.embedder.alignment)
-        return _compare_levels(
-            actual, expected, self._allowed.crop_levels, "check the template and the half-pixel convention"
-        )
+        return _compare_levels(actual, expected, self._allowed.crop_levels, "check the template and the half-pixel convention")
 
     def _embed(self, crop: Image, golden: GoldenFace) -> tuple[bool, str]:
         least = self._allowed.embedding_cosine

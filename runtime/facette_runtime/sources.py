@@ -92,9 +92,23 @@ def read_picture(path: Path) -> Image:
         image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:  # e.g. more pixels than OpenCV is willing to allocate
         image = None
-    if image is None:
+    if image is None or _is_cut_jpeg(data.tobytes()):
         raise SourceError(f"{path} is damaged, or not a picture that OpenCV reads")
     return image
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG ends before its end-of-image marker; some OpenCV versions then give a half-grey picture as if all were well.
+
+    Walks the segments (ITU-T T.81, annex B) to the first scan, since a thumbnail inside one of them has an end of its own.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    place = 2
+    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
+        filled = data[place + 1 : place + 2] == b"\xff"  # any number of 0xff may come before a marker
+        place += 1 if filled else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return data.find(b"\xff\xd9", place) < 0
 
 
 class PictureSource:
@@ -148,11 +162,7 @@ def list_pictures(folder: Path) -> list[Path]:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
-    return [
-        path
-        for path in paths
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    return [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()]
 
 
 class VideoSource:
@@ -211,9 +221,7 @@ class VideoSource:
         if not capture.isOpened():
             capture.release()
             what = (
-                "camera or stream cannot be opened"
-                if self._live
-                else "not a picture or video that OpenCV reads, or it is damaged"
+                "camera or stream cannot be opened" if self._live else "not a picture or video that OpenCV reads, or it is damaged"
             )
             raise SourceError(f"{self.name}: {what}")
         return capture

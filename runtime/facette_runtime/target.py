@@ -48,6 +48,4 @@ def check_target(target: TargetFacts, where: str) -> None:
     features = cpu_features()
     missing = sorted(set(target.cpu_features) - features) if features is not None else []
     if missing:
-        raise BundleError(
-            f"{where} is for target {target.name!r}, whose CPU has {', '.join(missing)}; this one has not"
-        )
+        raise BundleError(f"{where} is for target {target.name!r}, whose CPU has {', '.join(missing)}; this one has not")

@@ -1,4 +1,7 @@
-"""What flows through the pipeline. Coordinates are continuous pixels of the original picture: x right, y down, pixel i covers [i, i+1)."""
+"""What flows through the pipeline.
+
+Coordinates are continuous pixels of the original picture: x right, y down, pixel i covers [i, i+1).
+"""
 
 from __future__ import annotations
 

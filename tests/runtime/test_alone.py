@@ -24,7 +24,8 @@ for name in {blocked!r}:
         continue
     raise SystemExit(f"{{name}} can be imported: the test proves nothing")
 from facette_runtime.cli import main
-status = main(["selftest", "--bundle", sys.argv[1]]) or main(["bench", "--bundle", sys.argv[1], "--source", sys.argv[2], "--frames", "3"])
+bundle, source = sys.argv[1:]
+status = main(["selftest", "--bundle", bundle]) or main(["bench", "--bundle", bundle, "--source", source, "--frames", "3"])
 loaded = sorted({blocked!r} & {{name.partition(".")[0] for name in sys.modules}})
 raise SystemExit(status or f"loaded: {{loaded}}" if loaded else status)
 """

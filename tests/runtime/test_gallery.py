@@ -36,7 +36,7 @@ def test_an_empty_gallery_is_a_gallery(tmp_path: Path) -> None:
 
 def test_other_weights_are_refused_and_other_precisions_are_not() -> None:
     _gallery().check_embedder(replace(bundles.EMBEDDER, precision="int8", engine="litert"))
-    with pytest.raises(FacetteError, match="enrolled with null-embedder .* embeds with other .*: enrol the people again"):
+    with pytest.raises(FacetteError, match=r"enrolled with null-embedder .* embeds with other .*: enrol the people again"):
         _gallery().check_embedder(replace(bundles.EMBEDDER, name="other", source_digest="f" * 64))
 
 

@@ -90,6 +90,18 @@ def test_unreadable_picture_is_an_error(tmp_path: Path, content: bytes, message:
         open_source(str(path))
 
 
+def test_jpeg_is_complete_up_to_its_own_end(tmp_path: Path) -> None:
+    whole = cv2.imencode(".jpg", _noise())[1].tobytes()
+    thumbnail = b"\xff\xe1" + (2 + len(whole)).to_bytes(2, "big") + whole
+    path = tmp_path / "a.jpg"
+    for content in (whole + b"\xff\xda and a film", whole[:2] + thumbnail + whole[2:]):
+        path.write_bytes(content)
+        assert read_picture(path).shape == (48, 64, 3)
+    path.write_bytes((whole[:2] + thumbnail + whole[2:])[:-300])  # the thumbnail's end is there, the picture's is not
+    with pytest.raises(SourceError, match="is damaged"):
+        read_picture(path)
+
+
 @pytest.mark.parametrize("name", ["missing.jpg", "missing", "missing.mp4"])
 def test_missing_file_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="does not exist"):

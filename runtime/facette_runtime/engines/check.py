@@ -28,8 +28,6 @@ def check_tensors(engine: str, specs: Sequence[TensorSpec], tensors: Mapping[str
             raise EngineError(f"{engine}: missing input {spec.name!r}; inputs: {', '.join(known)}")
         if tensor.dtype.name != spec.dtype:
             raise EngineError(f"{engine}: input {spec.name!r} must be {spec.dtype}, but got {tensor.dtype.name}")
-        if tensor.ndim != len(spec.shape) or any(
-            want is not None and want != have for want, have in zip(spec.shape, tensor.shape)
-        ):
+        if tensor.ndim != len(spec.shape) or any(want is not None and want != have for want, have in zip(spec.shape, tensor.shape)):
             wanted = "(" + ", ".join("_" if size is None else str(size) for size in spec.shape) + ")"
             raise EngineError(f"{engine}: input {spec.name!r} must have shape {wanted}, but got {tensor.shape}")

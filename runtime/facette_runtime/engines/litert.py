@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,13 +61,32 @@ def load(model: bytes, threads: int) -> Engine:
         EngineError: LiteRT refuses the network; the message is its own first line.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore")  # tflite-runtime says that it is deprecated, and is what some devices have
-            interpreter = _interpreter_class()(model_content=model, num_threads=threads)
-        return LiteRTEngine(interpreter, model)
+            return LiteRTEngine(_interpreter_class()(model_content=model, num_threads=threads), model)
     except (ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(f"litert: refuses this network: {reason}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps "INFO: Created TensorFlow Lite XNNPACK delegate" from the error stream, for which LiteRT has no switch.
+
+    The C++ side writes past Python's streams, so the file descriptor itself is turned away. What goes wrong is an exception.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # a daemon without an error stream has nothing to keep quiet
+        yield
+        return
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _interpreter_class() -> Any:
