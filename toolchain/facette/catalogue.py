@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from facette.model import ImageSpec
-from facette.nets.dlib_resnet import CHIP_SIZE, IMAGE_MEAN_RGB, IMAGE_SCALE, DlibResNet, chip_alignment
+from facette.nets.dlib_resnet import CHIP_SIZE, IMAGE_MEAN_RGB, IMAGE_SCALE, DlibResNet, DlibResNetConfig, chip_alignment
 from facette.nets.facette_detect import FacetteDetect
 from facette.nets.mobilefacenet import MobileFaceNet
 from facette.nets.retinaface import RetinaFace

@@ -27,7 +27,7 @@ from facette.threshold import match_rule
 from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import BundleError, FacetteError
-from facette_runtime.manifest import MAJOR, MINOR, GoldenTolerance, Licence, Manifest, MatchRule
+from facette_runtime.manifest import MAJOR, MINOR, GoldenTolerance, Licence, Manifest, MatchRule, Precision
 from facette_runtime.preprocess import to_network
 from facette_runtime.schema import to_dict
 from facette_runtime.selftest import self_test
@@ -69,13 +69,13 @@ def compile_bundle(job: Job) -> CompileReport:
     Raises:
         FacetteError: something in the recipe, the weights or the target doesn't fit, or no candidate passes; nothing is written.
     """
-    job.tell("loading the networks")
     models = dict(zip(("detector", "embedder"), load_models(job.recipe, job.weights_folder), strict=True))
     licences = _licences(models.values(), job.commercial)
+    plans = {role: list_candidates(model, job.target, job.recipe.compile) for role, model in models.items()}
     job.tell("running the uncompiled networks on the golden pictures")
     stages = run_reference(models["detector"], models["embedder"], job.photos)
     benches = _benches(models, stages, job)
-    candidates = {role: _candidates(model, benches[role], job) for role, model in models.items()}
+    candidates = {role: _candidates(models[role], plan, benches[role], job) for role, plan in plans.items()}
     chosen = choose(candidates, job.target)
     job.tell("packing and self-testing the bundle")
     golden, files = golden_files(stages, GoldenTolerance(embedding_cosine=job.recipe.compile.min_cosine))
@@ -139,9 +139,9 @@ def _stands_in(target: Target) -> bool:
     return True
 
 
-def _candidates(model: Model, bench: Bench, job: Job) -> list[Candidate]:
+def _candidates(model: Model, plan: Sequence[tuple[Model, str, Precision]], bench: Bench, job: Job) -> list[Candidate]:
     made = []
-    for form, engine, precision in list_candidates(model, job.target, job.recipe.compile):
+    for form, engine, precision in plan:
         job.tell(f"{model.name}: {engine} {precision}, form {form.form}")
         made.append(make(form, engine, precision, bench, job.recipe.compile.min_cosine, job.cache))
     job.tell(f"{model.name}: measuring {len(made)} candidates side by side")

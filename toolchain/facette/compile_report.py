@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facette.candidates import Candidate
 from facette.tables import table
+from facette_runtime.bundle import Bundle
 from facette_runtime.manifest import Parity, Precision
+from facette_runtime.schema import from_dict
 
 COMPILE_REPORT_FILE = "report/compile.json"
 """Where it lies in the bundle."""
@@ -57,6 +60,13 @@ class CompileReport:
     rows: tuple[CandidateRow, ...]
     cache_hits: int
     cache_misses: int
+
+
+def read_compile_report(bundle: Bundle) -> CompileReport | None:
+    """What a bundle says of its own compilation; None for a bundle that says nothing."""
+    if COMPILE_REPORT_FILE not in bundle.manifest.files:
+        return None
+    return from_dict(CompileReport, json.loads(bundle.read(COMPILE_REPORT_FILE)), COMPILE_REPORT_FILE)
 
 
 def report_rows(candidates: Mapping[str, Sequence[Candidate]], chosen: Mapping[str, Candidate]) -> tuple[CandidateRow, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -75,8 +77,9 @@ def run_reference(detector: Model, embedder: Model, photos: Sequence[tuple[str, 
 def golden_files(stages: Sequence[Stages], tolerance: GoldenTolerance) -> tuple[Golden, dict[str, bytes]]:
     """The certificate and its pictures, by path inside the bundle."""
     faces, files = [], {}
-    for stage in stages:
-        paths = {part: f"golden/{stage.name}-{part}.png" for part in ("image", "letterbox", "crop")}
+    for number, stage in enumerate(stages, start=1):
+        plain_name = re.sub("[^a-z0-9]+", "-", Path(stage.name).stem.lower()).strip("-")
+        paths = {part: f"golden/{number}-{plain_name}-{part}.png" for part in ("image", "letterbox", "crop")}
         for path, image in zip(paths.values(), (stage.image, stage.letterboxed, stage.crop), strict=True):
             files[path] = cv2.imencode(".png", image)[1].tobytes()
         left, top, right, bottom = (float(value) for value in stage.faces.boxes_xyxy[0])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from facette.model import ImageSpec
+from facette.toml_file import read_toml
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import (
     Alignment,
@@ -17,7 +17,6 @@ from facette_runtime.manifest import (
     PointDecoder,
     Precision,
 )
-from facette_runtime.schema import from_dict
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -116,8 +115,4 @@ def load_recipe(name: str) -> Recipe:
     if not path.is_file():
         known = ", ".join(recipe_names())
         raise FacetteError(f"unknown recipe {name!r}; recipes that come with Facette: {known}, or the path of a .toml file")
-    try:
-        data = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FacetteError(f"{path}: not TOML: {error}") from None
-    return from_dict(Recipe, {"name": path.stem, "folder": str(path.parent), **data}, str(path))
+    return read_toml(Recipe, path, {"name": path.stem, "folder": str(path.parent)})

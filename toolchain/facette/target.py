@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from facette.toml_file import read_toml
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Precision, TargetFacts
-from facette_runtime.schema import from_dict
 
 _PACKAGED = Path(__file__).parent / "targets"
 _CHECKOUT = Path(__file__).parents[2] / "targets"
@@ -85,8 +84,4 @@ def load_target(name: str) -> Target:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         raise FacetteError(f"unknown target {name!r}; known targets: {', '.join(target_names())}, or the path of a .toml file")
-    try:
-        data = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FacetteError(f"{path}: not TOML: {error}") from None
-    return from_dict(Target, {"name": path.stem, **data}, str(path))
+    return read_toml(Target, path, {"name": path.stem})

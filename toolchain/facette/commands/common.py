@@ -6,8 +6,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from tqdm import tqdm
 
 from facette_runtime.errors import FacetteError
 from facette_runtime.files import write_atomically
@@ -50,3 +53,13 @@ def write_json(where: str, value: object) -> None:
         sys.stdout.write(text)
     else:
         write_atomically(where, text.encode())
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Shows what a long command is doing, and for how long: one changing line on a terminal, a line each elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda line: print(line, file=sys.stderr)
+        return
+    with tqdm(bar_format="{elapsed}  {desc}", leave=False) as bar:
+        yield bar.set_description_str

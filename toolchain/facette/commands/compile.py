@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
-from facette.commands.common import Commands, folder_option, new_command, write_json
+from facette.commands.common import Commands, folder_option, new_command, steps, write_json
 from facette_runtime.errors import FacetteError
 
 _EXAMPLES = """  facette compile --target x86-cpu
@@ -57,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         threads=arguments.threads or recipe.compile.threads,
     )
     output = arguments.output or Path(f"{recipe.name}-{target.name}.facette")
-    with tempfile.TemporaryDirectory() as fresh, tqdm(bar_format="{elapsed}  {desc}", leave=False, disable=None) as bar:
+    with tempfile.TemporaryDirectory() as fresh, steps() as tell:
         job = Job(
             recipe=replace(recipe, compile=choices),
             target=target,
@@ -68,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
             data_dir=folder_option(arguments.data, "FACETTE_DATA"),
             commercial=arguments.commercial,
             private_key_pem=_read_key(arguments.sign),
-            tell=bar.set_description_str,
+            tell=tell,
         )
         report = compile_bundle(job)
     if arguments.json:

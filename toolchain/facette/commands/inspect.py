@@ -30,23 +30,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 def describe(bundle: Bundle) -> str:
     """A bundle for people, by section."""
-    import json
-
-    from facette.compile_report import COMPILE_REPORT_FILE, CompileReport, to_table
-    from facette_runtime.schema import from_dict
+    from facette.compile_report import read_compile_report, to_table
 
     manifest = bundle.manifest
     sections = [
         ("bundle", _facts(bundle)),
         ("detector", [*_network(manifest.detector), *_detector(manifest)]),
         ("embedder", [*_network(manifest.embedder), *_embedder(manifest)]),
-        ("licences", [(l.covers, f"{l.name}{'' if l.commercial_use else ', NOT for commercial use'} ({l.note})") for l in manifest.licences]),
+        ("licences", _licences(manifest)),
         ("made with", list(manifest.tools.items())),
         ("files", [(name, f"{digest.bytes:>10,} bytes  sha256 {digest.sha256[:16]}…") for name, digest in manifest.files.items()]),
     ]
     text = "".join(_section(title, facts) for title, facts in sections)
-    if COMPILE_REPORT_FILE in manifest.files:
-        report = from_dict(CompileReport, json.loads(bundle.read(COMPILE_REPORT_FILE)), COMPILE_REPORT_FILE)
+    report = read_compile_report(bundle)
+    if report is not None:
         text += f"\ncandidates ({report.threads} thread{'s' if report.threads > 1 else ''})\n{to_table(report)}\n"
     return text
 
@@ -97,3 +94,10 @@ def _embedder(manifest: Manifest) -> list[tuple[str, str]]:
     alignment = manifest.embedder.alignment
     points = ", ".join(f"({x:.1f}, {y:.1f})" for x, y in alignment.template_xy)
     return [("embedding", f"{manifest.embedder.decoder.size} numbers, L2-normalised"), ("template", f"{alignment.size_wh}: {points}")]
+
+
+def _licences(manifest: Manifest) -> list[tuple[str, str]]:
+    return [
+        (licence.covers, f"{licence.name}{'' if licence.commercial_use else ', NOT for commercial use'} ({licence.note})")
+        for licence in manifest.licences
+    ]

@@ -1,0 +1,132 @@
+"""The workstation's commands as a person runs them: results, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facette.cli import main
+from facette_runtime.bundle import Bundle
+from facette_runtime.types import Image
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACETTE_CACHE", str(tmp_path_factory.getbasetemp() / "cli-cache"))
+    monkeypatch.delenv("FACETTE_DATA", raising=False)
+    monkeypatch.delenv("FACETTE_WEIGHTS", raising=False)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, picture: Image) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "one.png"), picture)
+    cv2.imwrite(str(folder / "two.png"), np.ascontiguousarray(picture[:, ::-1]))
+    return folder
+
+
+@pytest.fixture
+def compiled(tiny_recipe_path: Path, photos: Path, tmp_path: Path) -> Path:
+    output = tmp_path / "tiny.facette"
+    assert main(_compile(tiny_recipe_path, photos, output)) == 0
+    return output
+
+
+def _compile(recipe: Path, photos: Path, output: Path, *more: str) -> list[str]:
+    command = ["compile", "--target", "x86-cpu", "--recipe", str(recipe), "--photos", str(photos), "--engine", "onnxruntime"]
+    return [*command, "--output", str(output), *more]
+
+
+def test_compile_writes_a_bundle_that_holds_what_it_says(compiled: Path) -> None:
+    manifest = Bundle.open(compiled).manifest
+    assert (manifest.name, manifest.target.name) == ("tiny", "x86-cpu")
+    assert (manifest.match.threshold, manifest.match.source) == (0.4, "the recipe")
+    assert manifest.detector.engine == manifest.embedder.engine == "onnxruntime"
+    assert manifest.embedder.parity["embedding"].cosine > 0.999999
+    assert manifest.embedder.latency_ms is not None
+    assert [Path(face.image).name for face in manifest.golden.faces] == ["1-one-image.png", "2-two-image.png"]
+
+
+def test_a_second_compile_makes_nothing_anew(
+    compiled: Path, tiny_recipe_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(_compile(tiny_recipe_path, photos, compiled, "--json", "-")) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["cache_misses"] == 0
+    assert report["cache_hits"] >= 5
+
+
+def test_explain_names_every_candidate(
+    tiny_recipe_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(_compile(tiny_recipe_path, photos, tmp_path / "t.facette", "--explain")) == 0
+    printed = capsys.readouterr().out
+    for word in ("dw2", "relu", "max", "stock", "shipped", "× stock"):
+        assert word in printed
+
+
+def test_inspect_shows_every_part(compiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(compiled)]) == 0
+    printed = capsys.readouterr().out
+    for word in ("match threshold", "0.4000", "parity embedding", "letterbox", "licences", "onnxruntime", "networks/detector.onnx"):
+        assert word in printed
+    assert main(["inspect", str(compiled), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["match"]["threshold"] == 0.4
+
+
+def test_targets_lists_x86(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["targets"]) == 0
+    assert "x86-cpu" in capsys.readouterr().out
+
+
+MISTAKES = {
+    "unknown target": (["compile", "--target", "toaster"], "unknown target 'toaster'; known targets: "),
+    "unknown recipe": (["compile", "--target", "x86-cpu", "--recipe", "lunch"], "unknown recipe 'lunch'"),
+    "no such bundle": (["inspect", "nothing.facette"], "nothing.facette does not exist"),
+    "bundle is a folder": (["inspect", "."], ". is a directory"),
+    "missing weights": (
+        ["compile", "--target", "x86-cpu", "--recipe", "retinaface-mobilefacenet"],
+        "'retinaface-mobilenet025.safetensors' not found",
+    ),
+    "weights folder": (["compile", "--target", "x86-cpu", "--weights", "/no/such"], "/no/such: no such folder"),
+    "threads": (["compile", "--target", "x86-cpu", "--threads", "0"], "--threads must be at least 1, but got 0"),
+    "data": (["evaluate", "x.facette"], "--lfw: missing"),
+    "signing key": (["compile", "--target", "x86-cpu", "--sign", "no.pem"], "no.pem: no such file"),
+    "engine": (["compile", "--target", "x86-cpu", "--engine", "abacus"], "nothing to compile facette-detect to"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_status_2(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, message = MISTAKES[name]
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert error.startswith("facette: error: ")
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_may_not_be_sold_are_refused(
+    tiny_recipe_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "t.facette"
+    assert main(_compile(tiny_recipe_path, photos, output, "--commercial")) == 2
+    assert "--commercial: not allowed for weights: tests.toolchain.tiny:detector (unknown)" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_a_photo_folder_without_pictures(tiny_recipe_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main(_compile(tiny_recipe_path, empty, tmp_path / "t.facette")) == 2
+    assert "holds no pictures" in capsys.readouterr().err

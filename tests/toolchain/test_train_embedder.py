@@ -1,0 +1,219 @@
+"""Distillation from end to end on a tiny data set; the loop's promise that a killed run repeats its curve."""
+
+from __future__ import annotations
+
+import dataclasses
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facette.data.faces import aligned_crops, open_faces
+from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet, DlibResNetConfig, chip_alignment
+from facette.toml_file import read_toml
+from facette.train.augment import Augmentation, augment, central
+from facette.train.embedder import EmbedderRecipe, EmbeddingTask, LossWeights, agreement, train_embedder
+from facette.train.log import read_log
+from facette.train.loop import LoopConfig, fit, learning_rate, pick_precision
+from facette_runtime.align import align
+from facette_runtime.errors import FacetteError
+from facette_runtime.types import Detections, Image
+
+RECIPES = Path(__file__).parents[2] / "toolchain" / "facette" / "train" / "recipes"
+TEACHER = DlibResNetConfig((6, 8, 8, 8, 8), (2, 1, 1, 1, 1), (4, 4, 6, 6, 6, 6), 16)
+STUDENT = DlibResNetConfig((4, 6, 6, 6, 6), (1, 1, 1, 1, 1), (4, 4, 4, 4, 4), 16)
+LOOP = LoopConfig(
+    steps=6,
+    batch_size=4,
+    learning_rate=1e-3,
+    warmup_steps=2,
+    checkpoint_every=2,
+    log_every=1,
+    precision="fp32",
+    device="cpu",
+)
+
+
+def _recipe(**changes: object) -> EmbedderRecipe:
+    recipe = EmbedderRecipe("tiny", STUDENT, ("faces",), 4, 8, 2, LossWeights(), Augmentation(), LOOP)
+    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+def _teacher() -> DlibResNet:
+    torch.manual_seed(1)
+    return DlibResNet(TEACHER).eval()
+
+
+def _detect(image: Image) -> Detections:
+    """A stand-in that always sees a face at the same place."""
+    landmarks = np.array([[[20, 25], [44, 25], [32, 38], [22, 48], [42, 48]]], np.float32)
+    return Detections(np.array([[10, 10, 54, 60]], np.float32), np.ones(1, np.float32), landmarks)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder ``faces`` of 16 smooth random pictures."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "faces").mkdir()
+    for index in range(16):
+        picture = cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (64, 64), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / "faces" / f"{index:02}.png"), picture)
+    return tmp_path
+
+
+def test_the_recipe_runs_from_pictures_to_weights(data: Path) -> None:
+    result = train_embedder(_recipe(), data, data / "run", _detect, _teacher())
+    assert result.pictures == 4
+    assert np.isfinite(result.distance)
+    assert (data / "run" / "tiny.safetensors").stat().st_size > 1000
+    assert [row["step"] for row in read_log(data / "run" / "log.csv")] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_training_brings_the_student_closer(data: Path) -> None:
+    loop = dataclasses.replace(LOOP, steps=30, ema_decay=0.5)
+    still = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    train_embedder(_recipe(loop=loop, augmentation=still), data, data / "run", _detect, _teacher())
+    distances = [float(row["distance"]) for row in read_log(data / "run" / "log.csv")]
+    assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
+
+
+def test_a_killed_run_repeats_the_curve(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = _recipe()
+    train_embedder(recipe, data, data / "whole", _detect, _teacher())
+    loss = EmbeddingTask.loss
+    calls = 0
+
+    def dies(self: EmbeddingTask, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # the checkpoint is two steps old then
+            raise KeyboardInterrupt
+        return loss(self, batch)
+
+    monkeypatch.setattr(EmbeddingTask, "loss", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train_embedder(recipe, data, data / "killed", _detect, _teacher())
+    assert len(read_log(data / "killed" / "log.csv")) == 3
+    monkeypatch.setattr(EmbeddingTask, "loss", loss)
+    train_embedder(recipe, data, data / "killed", _detect, _teacher())
+    curves = [[(row["step"], row["loss"]) for row in read_log(data / run / "log.csv")] for run in ("whole", "killed")]
+    assert curves[0] == curves[1]
+    assert (data / "whole" / "tiny.safetensors").read_bytes() == (data / "killed" / "tiny.safetensors").read_bytes()
+
+
+def test_another_recipe_does_not_continue_a_run(data: Path) -> None:
+    train_embedder(_recipe(), data, data / "run", _detect, _teacher())
+    faster = _recipe(loop=dataclasses.replace(LOOP, learning_rate=0.1))
+    with pytest.raises(FacetteError, match="learning_rate"):
+        train_embedder(faster, data, data / "run", _detect, _teacher())
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    class Task:
+        student: nn.Module = nn.Linear(2, 1)
+
+        def loss(self, batch: Tensor) -> tuple[Tensor, dict[str, float]]:
+            return self.student(batch).sum() * float("nan"), {}
+
+    def batches(_first: int) -> Iterator[Tensor]:
+        while True:
+            yield torch.ones(4, 2)
+
+    with pytest.raises(FacetteError, match="nan"):
+        fit(Task(), batches, LOOP, tmp_path)
+
+
+def test_the_schedule_warms_up_and_ends_near_zero() -> None:
+    config = dataclasses.replace(LOOP, steps=100, warmup_steps=10, learning_rate=1.0)
+    assert learning_rate(0, config) == pytest.approx(0.1)
+    assert learning_rate(9, config) == learning_rate(10, config) == 1.0
+    assert learning_rate(55, config) == pytest.approx(0.5)
+    assert learning_rate(99, config) < 1e-3
+
+
+def test_fp16_is_refused_on_a_cpu() -> None:
+    with pytest.raises(FacetteError, match="bf16"):
+        pick_precision("fp16", torch.device("cpu"))
+
+
+def test_a_view_depends_on_its_seed_alone() -> None:
+    face = np.random.default_rng(0).integers(0, 256, (182, 182, 3), np.uint8)
+    strong = Augmentation(grey=0.5, blur=0.5, noise=0.5, jpeg=0.5, low_resolution=0.5, occlusion=0.5, mix=0.5)
+    views = [augment(face, face[::-1], CHIP_SIZE, strong, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    assert views[0].shape == (CHIP_SIZE, CHIP_SIZE, 3)
+    assert np.array_equal(views[0], views[1])
+    assert not np.array_equal(views[0], views[2])
+
+
+def test_without_disturbance_a_view_is_the_centre() -> None:
+    face = np.random.default_rng(0).integers(0, 256, (182, 182, 3), np.uint8)
+    still = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    view = augment(face, face, CHIP_SIZE, still, np.random.default_rng(0))
+    assert np.abs(view.astype(int) - central(face, CHIP_SIZE)).max() <= 2
+
+
+def test_agreement_of_a_network_with_itself_is_perfect() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (3, CHIP_SIZE, CHIP_SIZE, 3), np.uint8)
+    same = agreement(_teacher(), _teacher(), crops)
+    assert same.distance == pytest.approx(0, abs=1e-6)
+    assert same.cosine == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "csv"])
+def test_faces_come_from_folders_zips_and_csv(data: Path, kind: str) -> None:
+    folder = data / "faces"
+    if kind == "zip":
+        path = data / "faces.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(folder.iterdir()):
+                archive.write(file, f"faces/{file.name}")
+    elif kind == "csv":
+        path = data / "faces.csv"
+        path.write_text("path,label\n" + "".join(f"faces/{index:02}.png,person{index}\n" for index in range(16)))
+    else:
+        path = folder
+    faces = open_faces(path)
+    assert len(faces) == 16
+    assert np.array_equal(faces.picture(3), cv2.imread(str(folder / "03.png")))
+    assert faces.labels[3] == {"folder": "", "zip": "faces", "csv": "person3"}[kind]
+
+
+def test_pictures_without_a_face_are_left_out_and_crops_are_kept(data: Path) -> None:
+    faces = open_faces(data / "faces")
+    nobody = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+    seen: list[int] = []
+
+    def every_other(image: Image) -> Detections:
+        seen.append(len(seen))
+        return _detect(image) if len(seen) % 2 else nobody
+
+    crops = aligned_crops(faces, every_other, chip_alignment(), data / "crops.npy")
+    assert crops.shape == (8, CHIP_SIZE, CHIP_SIZE, 3)
+    assert np.array_equal(crops[1], align(faces.picture(2), _detect(faces.picture(2)).landmarks_xy[0], chip_alignment()))
+    aligned_crops(faces, every_other, chip_alignment(), data / "crops.npy")
+    assert len(seen) == 16
+    with pytest.raises(FacetteError, match="no face"):
+        aligned_crops(faces, lambda _image: nobody, chip_alignment(), data / "none.npy")
+
+
+def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "bad.csv").write_text("file,who\na.png,b\n")
+    for name, message in [
+        ("empty", "no pictures"),
+        ("notes.txt", "valid: a folder"),
+        ("bad.csv", "path,label"),
+        ("gone", "no such"),
+    ]:
+        with pytest.raises(FacetteError, match=message):
+            open_faces(tmp_path / name)
+
+
+def test_the_shipped_recipe_reads() -> None:
+    assert read_toml(EmbedderRecipe, RECIPES / "facette-embed.toml").student.size == 128

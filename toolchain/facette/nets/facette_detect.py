@@ -1,0 +1,155 @@
+"""Facette's own detector: single shot, anchor-free, five landmarks, 0.13 M parameters.
+
+The parts are known ones. Depthwise-separable convolutions as in MobileNet (Howard et al., 2017, section 3.1), with a shortcut
+where the shape stays (He et al., 2016, section 3.2); a feature pyramid with nearest upsampling (Lin et al., 2017, section 3); and
+per-cell distances instead of anchors (FCOS, Tian et al., 2019, section 3.1), with heads of one depthwise convolution each, as small
+face detectors for CPUs have them (YuNet, Wu et al., 2023, section 3). Every activation is a ReLU behind a batch norm, so that the
+exported graph is convolutions alone; channels come in sixteens, which is how CPU engines block them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STRIDES = (8, 16, 32)
+"""Pixels a cell, by level."""
+
+MEAN = 127.5
+SCALE = 1 / 128
+"""The network takes (pixel - MEAN) * SCALE, channels in the order BGR."""
+
+WIDTH = 64
+"""Channels of the pyramid."""
+
+INITIAL_SCORE = 0.01
+"""What every cell says before training; keeps the many background cells from drowning the first steps (Lin et al., 2017b, 3.3)."""
+
+INITIAL_DISTANCE = 2.0
+"""Box distances before training, in strides: away from zero, where the ReLU would pass no gradient."""
+
+
+def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(outputs)]
+
+
+class Separable(nn.Module):
+    """3×3 depthwise, ReLU, 1×1, shortcut where the shape stays, ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.depthwise = nn.Sequential(*_conv_bn(inputs, inputs, 3, stride, groups=inputs), nn.ReLU())
+        self.pointwise = nn.Sequential(*_conv_bn(inputs, outputs, 1))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pointwise(self.depthwise(x))
+        return torch.relu(x + y if self.residual else y)
+
+
+class Backbone(nn.Module):
+    """Features of strides 8 (64 channels), 16 (96) and 32 (128)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv_bn(3, 16, 3, 2), nn.ReLU())
+        self.stage4 = nn.Sequential(Separable(16, 32, 2), Separable(32, 32))
+        self.stage8 = nn.Sequential(Separable(32, 64, 2), Separable(64, 64), Separable(64, 64))
+        self.stage16 = nn.Sequential(Separable(64, 96, 2), Separable(96, 96), Separable(96, 96))
+        self.stage32 = nn.Sequential(Separable(96, 128, 2), Separable(128, 128), Separable(128, 128))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        fine = self.stage8(self.stage4(self.stem(x)))
+        middle = self.stage16(fine)
+        return fine, middle, self.stage32(middle)
+
+
+class Pyramid(nn.Module):
+    """Top-down path; all three levels leave with `WIDTH` channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lateral16 = nn.Sequential(*_conv_bn(96, WIDTH, 1), nn.ReLU())
+        self.lateral32 = nn.Sequential(*_conv_bn(128, WIDTH, 1), nn.ReLU())
+        self.merge8, self.merge16, self.merge32 = (Separable(WIDTH, WIDTH) for _ in range(3))
+
+    def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        coarse = self.merge32(self.lateral32(coarse))
+        lateral = self.lateral16(middle)
+        middle = self.merge16(lateral + _double(coarse, like=lateral))
+        return self.merge8(fine + _double(middle, like=fine)), middle, coarse
+
+
+def _double(x: Tensor, like: Tensor) -> Tensor:
+    """Nearest upsampling by exactly two, cut to ``like``'s size.
+
+    A resize to that size would do too, but where a side is odd (240 rows at stride 16 are 15) it would shift the rows against
+    each other in a way that never occurs while training on multiples of 32.
+    """
+    y = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return y if y.shape[2:] == like.shape[2:] else y[:, :, : like.shape[2], : like.shape[3]]
+
+
+def _output(values: int, start: float) -> nn.Conv2d:
+    """A head's last 1×1 convolution, which says about ``start`` everywhere before training."""
+    layer = nn.Conv2d(WIDTH, values, 1)
+    nn.init.normal_(layer.weight, std=0.01)
+    if layer.bias is not None:
+        nn.init.constant_(layer.bias, start)
+    return layer
+
+
+class Head(nn.Module):
+    """One 3×3 depthwise and one 1×1 convolution, read cell by cell: [n, cells, values]."""
+
+    def __init__(self, values: int, start: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Sequential(*_conv_bn(WIDTH, WIDTH, 3, groups=WIDTH), nn.ReLU())
+        self.output = _output(values, start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.depthwise(x)).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class FacetteDetect(nn.Module):
+    """Input float32 [n, 3, h, w], BGR, (pixel − 127.5) / 128; sides from 128 to 640.
+
+    Output ``boxes`` [n, c, 4] (distances to left, top, right and bottom from the cell's centre, in strides, not negative),
+    ``scores`` [n, c] in 0..1 and ``landmarks`` [n, c, 10] (offsets x, y from the cell's centre, in strides), cells in the order
+    stride, row, column: to be read with `facette_runtime.manifest.PointDecoder`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone()
+        self.pyramid = Pyramid()
+        prior = float(torch.logit(torch.tensor(INITIAL_SCORE)))
+        self.score_heads = nn.ModuleList([Head(1, prior) for _ in STRIDES])
+        self.shape_heads = nn.ModuleList([ShapeHead() for _ in STRIDES])
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, but scores as logits, which is what a loss wants."""
+        levels = self.pyramid(*self.backbone(x))
+        logits = torch.cat([head(level) for head, level in zip(self.score_heads, levels, strict=True)], dim=1)
+        shapes = [head(level) for head, level in zip(self.shape_heads, levels, strict=True)]
+        boxes, landmarks = (torch.cat(parts, dim=1) for parts in zip(*shapes, strict=True))
+        return torch.relu(boxes), logits.squeeze(-1), landmarks
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, logits, landmarks = self.predict(x)
+        return boxes, torch.sigmoid(logits), landmarks
+
+
+class ShapeHead(nn.Module):
+    """A cell's box [n, cells, 4] and landmarks [n, cells, 10], from one depthwise convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depthwise = nn.Sequential(*_conv_bn(WIDTH, WIDTH, 3, groups=WIDTH), nn.ReLU())
+        self.boxes = _output(4, INITIAL_DISTANCE)
+        self.landmarks = _output(10, 0.0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.depthwise(x)
+        return self.boxes(y).permute(0, 2, 3, 1).flatten(1, 2), self.landmarks(y).permute(0, 2, 3, 1).flatten(1, 2)

@@ -1,0 +1,33 @@
+"""A frozen dataclass from a TOML file: targets, recipes, cards and training recipes are all read here."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facette_runtime.errors import FacetteError
+from facette_runtime.schema import from_dict
+
+T = TypeVar("T")
+
+
+def read_toml(cls: type[T], path: Path, defaults: Mapping[str, Any] | None = None) -> T:
+    """Reads a file.
+
+    Args:
+        cls: a dataclass that `facette_runtime.schema.from_dict` can read.
+        path: of the file.
+        defaults: values of top-level keys that the file leaves out.
+
+    Raises:
+        FacetteError: the file is missing, not TOML, or does not follow the schema; the message names the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FacetteError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FacetteError(f"{path}: not TOML: {error}") from None
+    return from_dict(cls, {**(defaults or {}), **data}, str(path))
