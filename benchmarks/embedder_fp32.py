@@ -9,7 +9,6 @@ same network with random weights is timed, which takes as long, and says so.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -143,7 +142,7 @@ def print_result(result: Result) -> None:
     stock = result.rows[0].latency.median
     print(f"{best.name} is {best.speedup:.2f} times as fast as the stock export")
     print(
-        f"this core's fp32 limit: {result.peak_gmacs:.0f} GMAC/s on a {MATRIX_SIDE}³ matrix product, so {result.floor_ms:.2f} ms and"
+        f"this core's fp32 limit: {result.peak_gmacs:.0f} GMAC/s on a {MATRIX_SIDE}³ matrix product: {result.floor_ms:.2f} ms or"
         f" {stock / result.floor_ms:.2f} times at best; reached: {result.floor_ms / best.latency.median:.0%} of the limit"
     )
 
@@ -161,7 +160,7 @@ def _stock(model: Model, picture: np.ndarray) -> Callable[[], np.ndarray]:
     floats = np.ascontiguousarray(((picture - mean) * scale).transpose(0, 3, 1, 2), np.float32)
     assert isinstance(model.network, torch.nn.Module)
     with quiet():
-        program = torch.onnx.export(model.network, (torch.from_numpy(floats),), dynamo=True, opset_version=18, verbose=False)
+        program = torch.onnx.export(model.network, (torch.from_numpy(floats),), dynamo=True, verbose=False)
     assert program is not None
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS

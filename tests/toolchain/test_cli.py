@@ -8,9 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from facette.cli import main
+from facette.target import FOLDER
 from facette_runtime.bundle import Bundle
+from facette_runtime.errors import BundleError
 from facette_runtime.types import Image
 
 
@@ -80,6 +84,22 @@ def test_inspect_shows_every_part(compiled: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["match"]["threshold"] == 0.4
 
 
+def test_another_machines_bundle_is_compiled_unmeasured_and_refused_here(
+    tiny_recipe_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = tmp_path / "board.toml"
+    board.write_text((FOLDER / "x86-cpu.toml").read_text().replace('architecture = "x86_64"', 'architecture = "riscv64"'))
+    output = tmp_path / "board.facette"
+    command = _compile(tiny_recipe_path, photos, output)
+    command[command.index("x86-cpu")] = str(board)
+    assert main(command) == 0
+    assert "not measured here" in capsys.readouterr().out
+    manifest = Bundle.open(output, check_target=False).manifest
+    assert (manifest.embedder.form, manifest.embedder.latency_ms) == ("dw2", None)
+    with pytest.raises(BundleError, match=r"is for target 'board' \(riscv64\), but this machine is"):
+        Bundle.open(output)
+
+
 def test_targets_lists_x86(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["targets"]) == 0
     assert "x86-cpu" in capsys.readouterr().out
@@ -123,6 +143,18 @@ def test_weights_that_may_not_be_sold_are_refused(
     assert main(_compile(tiny_recipe_path, photos, output, "--commercial")) == 2
     assert "--commercial: not allowed for weights: tests.toolchain.tiny:detector (unknown)" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_signed_bundle_is_trusted_by_its_key_alone(tiny_recipe_path: Path, photos: Path, tmp_path: Path) -> None:
+    keys = [Ed25519PrivateKey.generate() for _ in range(2)]
+    secret = keys[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "key.pem").write_bytes(secret)
+    output = tmp_path / "signed.facette"
+    assert main(_compile(tiny_recipe_path, photos, output, "--sign", str(tmp_path / "key.pem"))) == 0
+    trusted, other = (key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in keys)
+    assert Bundle.open(output, trust=trusted).manifest.name == "tiny"
+    with pytest.raises(BundleError, match="signature was not made with the key"):
+        Bundle.open(output, trust=other)
 
 
 def test_a_photo_folder_without_pictures(tiny_recipe_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import torch
 from facette.importers.dlib import find_dlib_file, import_dlib, read_dlib
 from facette.importers.dlib_format import DlibFile
 from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet
-from facette.train.embedder import embed
+from facette.train.teacher import embed
 from facette_runtime.errors import FacetteError
 
 

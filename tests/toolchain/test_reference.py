@@ -9,7 +9,7 @@ import pytest
 
 from facette.cache import Cache, default_folder
 from facette.compile import Job, compile_bundle
-from facette.data.photos import golden_photos
+from facette.data.photos import golden_licence, golden_photos
 from facette.evaluate import evaluate
 from facette.golden_faces import compare_with_golden
 from facette.recipe import Recipe, load_recipe
@@ -35,6 +35,7 @@ def _compile(recipe: Recipe, weights: Path, data: Path | None, folder: Path) -> 
             target=load_target("x86-cpu"),
             output=output,
             photos=golden_photos(None),
+            photos_licence=golden_licence(None),
             cache=Cache(default_folder()),
             weights_folder=weights,
             data_dir=data,

@@ -16,7 +16,9 @@ from facette_runtime.errors import FacetteError
 def test_every_target_is_readable_and_says_what_exists(name: str) -> None:
     target = load_target(name)
     assert target.name == name
-    assert target.cores >= 1 and target.memory_mb >= 256 and target.threads >= 1
+    assert target.cores >= 1
+    assert target.memory_mb >= 256
+    assert target.threads >= 1
     for engine in target.engines:
         assert engine.name in ENGINES
         assert engine.precisions

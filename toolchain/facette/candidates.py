@@ -26,7 +26,6 @@ from facette_runtime.machine import describe_machine
 from facette_runtime.manifest import Parity, Precision
 from facette_runtime.types import Image
 
-
 TIE = 1.03
 """Medians within 3 % of each other are equal: shared machines drift more than that between two runs."""
 
@@ -103,12 +102,11 @@ def list_candidates(model: Model, target: Target, choices: Choices) -> list[tupl
             key=lambda form: engine.forms.index(form.form),
         )
         for form in by_preference:
-            for precision in engine.precisions:
-                if not choices.precisions or precision in choices.precisions:
-                    listed.append((form, engine.name, precision))
+            allowed = [precision for precision in engine.precisions if not choices.precisions or precision in choices.precisions]
+            listed += [(form, engine.name, precision) for precision in allowed]
     if not listed:
         offers = "; ".join(f"{e.name}: {', '.join(e.precisions)}, forms {', '.join(e.forms)}" for e in target.engines)
-        raise FacetteError(f"nothing to compile {model.name} to: the recipe's choices leave none of target {target.name}'s ({offers})")
+        raise FacetteError(f"nothing to compile {model.name} to: the choices leave none of target {target.name}'s ({offers})")
     return listed
 
 

@@ -15,6 +15,7 @@ from facette.nets.retinaface import RetinaFace
 from facette.nets.vgg import Vgg16
 from facette.zoo import load_card
 from facette_runtime.manifest import Alignment, AnchorDecoder, EmbeddingDecoder, Letterbox, Licence, PointDecoder
+from facette_runtime.schema import from_dict
 
 ARCFACE_112 = Alignment(
     size_wh=(112, 112),
@@ -49,7 +50,7 @@ class Entry:
 
 
 def _facette_embed() -> nn.Module:
-    return DlibResNet(DlibResNetConfig(**load_card("facette-embed").widths))
+    return DlibResNet(from_dict(DlibResNetConfig, load_card("facette-embed").widths, "facette-embed's card: widths"))
 
 
 CATALOGUE: dict[str, Entry] = {

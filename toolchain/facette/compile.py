@@ -7,7 +7,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from facette import __version__
@@ -43,6 +43,7 @@ class Job:
         recipe, target: what and for what.
         output: the bundle's path.
         photos: name and picture (uint8 [h, w, 3], BGR) of real faces, for parity and the golden certificate.
+        photos_licence: their terms; they travel in the bundle.
         cache: of exports and measurements.
         weights_folder: where weights are looked for that the recipe's folder doesn't hold.
         data_dir: with LFW, to derive the threshold for this very engine; None takes the network's card or the recipe.
@@ -55,6 +56,7 @@ class Job:
     target: Target
     output: Path
     photos: Sequence[tuple[str, Image]]
+    photos_licence: Licence
     cache: Cache
     weights_folder: Path | None = None
     data_dir: Path | None = None
@@ -70,7 +72,7 @@ def compile_bundle(job: Job) -> CompileReport:
         FacetteError: something in the recipe, the weights or the target doesn't fit, or no candidate passes; nothing is written.
     """
     models = dict(zip(("detector", "embedder"), load_models(job.recipe, job.weights_folder), strict=True))
-    licences = _licences(models.values(), job.commercial)
+    licences = (*_licences(models.values(), job.commercial), job.photos_licence)
     plans = {role: list_candidates(model, job.target, job.recipe.compile) for role, model in models.items()}
     job.tell("running the uncompiled networks on the golden pictures")
     stages = run_reference(models["detector"], models["embedder"], job.photos)
@@ -88,7 +90,7 @@ def compile_bundle(job: Job) -> CompileReport:
     manifest = Manifest(
         format=(MAJOR, MINOR),
         name=job.recipe.name,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         target=job.target.facts,
         detector=detector_entry(models["detector"], builds["detector"]),
         embedder=embedder_entry(models["embedder"], builds["embedder"]),

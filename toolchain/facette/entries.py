@@ -49,7 +49,8 @@ def detector_entry(model: Model, build: Build) -> DetectorEntry:
 
 def embedder_entry(model: Model, build: Build) -> EmbedderEntry:
     """The manifest entry of an embedder."""
-    assert isinstance(model.decoder, EmbeddingDecoder) and model.alignment is not None
+    assert isinstance(model.decoder, EmbeddingDecoder)
+    assert model.alignment is not None
     return EmbedderEntry(**_common(model, build), decoder=model.decoder, alignment=model.alignment)
 
 

@@ -27,7 +27,7 @@ def match_rule(bundle: Path, embedder: Model, data_dir: Path | None, tell: Calla
     if data_dir is None:
         if embedder.match_threshold is None:
             raise FacetteError(
-                f"{embedder.name} has no match threshold; give --data with LFW to derive one, or embedder.match_threshold in the recipe"
+                f"{embedder.name} has no match threshold; give --data with LFW, or embedder.match_threshold in the recipe"
             )
         value, source = embedder.match_threshold
         return MatchRule(value, source)

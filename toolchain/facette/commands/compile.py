@@ -24,7 +24,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--data", type=Path, metavar="FOLDER", help="with LFW: derive the match threshold (or FACETTE_DATA)")
     command.add_argument("--photos", type=Path, metavar="FOLDER", help="real faces for parity and the golden certificate")
     command.add_argument("--engine", action="append", default=[], help="only this engine; may be given again")
-    command.add_argument("--precision", action="append", default=[], choices=["fp32", "fp16", "int8"], help="only this one; likewise")
+    command.add_argument("--precision", action="append", default=[], choices=["fp32", "fp16"], help="likewise")
     command.add_argument("--threads", type=int, help="intra-op threads, in place of the target's")
     command.add_argument("--commercial", action="store_true", help="refuse weights that may not be used commercially")
     command.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign with this Ed25519 private key")
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     from facette.cache import Cache, default_folder
     from facette.compile import Job, compile_bundle
     from facette.compile_report import to_table
-    from facette.data.photos import golden_photos
+    from facette.data.photos import golden_licence, golden_photos
     from facette.recipe import load_recipe
     from facette.target import load_target
 
@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
             target=target,
             output=output,
             photos=golden_photos(arguments.photos),
+            photos_licence=golden_licence(arguments.photos),
             cache=Cache(Path(fresh) if arguments.no_cache else default_folder()),
             weights_folder=folder_option(arguments.weights, "FACETTE_WEIGHTS"),
             data_dir=folder_option(arguments.data, "FACETTE_DATA"),

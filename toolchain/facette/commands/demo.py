@@ -8,11 +8,14 @@ from pathlib import Path
 
 from facette.commands.common import Commands, folder_option, new_command, steps
 
+_EXAMPLES = """  facette demo
+  facette demo --output out/ --recipe retinaface-mobilefacenet --weights weights/
+  facette demo --bundle my.facette"""
+
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Describes the command."""
-    examples = "  facette demo\n  facette demo --output out/ --recipe retinaface-mobilefacenet --weights weights/\n  facette demo --bundle my.facette"
-    command = new_command(commands, "demo", "compile for this machine and run a virtual camera over two portraits", examples, run)
+    command = new_command(commands, "demo", "compile for this machine and run a virtual camera over two portraits", _EXAMPLES, run)
     command.add_argument("--output", "-o", type=Path, default=Path("out"), metavar="FOLDER", help="default: out")
     command.add_argument("--bundle", type=Path, metavar="FILE", help="run this one; by default one is compiled")
     command.add_argument("--target", default="x86-cpu", help="to compile for (default: x86-cpu)")
@@ -34,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _compile(arguments: argparse.Namespace, tell: Callable[[str], None]) -> Path:
     from facette.cache import Cache, default_folder
     from facette.compile import Job, compile_bundle
-    from facette.data.photos import golden_photos
+    from facette.data.photos import golden_licence, golden_photos
     from facette.recipe import load_recipe
     from facette.target import load_target
 
@@ -44,6 +47,7 @@ def _compile(arguments: argparse.Namespace, tell: Callable[[str], None]) -> Path
         target=load_target(arguments.target),
         output=output,
         photos=golden_photos(None),
+        photos_licence=golden_licence(None),
         cache=Cache(default_folder()),
         weights_folder=folder_option(arguments.weights, "FACETTE_WEIGHTS"),
         tell=tell,

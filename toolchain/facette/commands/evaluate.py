@@ -8,11 +8,13 @@ from pathlib import Path
 from facette.commands.common import Commands, folder_option, new_command, write_json
 from facette_runtime.errors import FacetteError
 
+_EXAMPLES = """  facette evaluate default-x86-cpu.facette --lfw data/
+  facette evaluate my.facette --lfw data/ --protocol raw --json lfw.json"""
+
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Describes the command."""
-    examples = "  facette evaluate default-x86-cpu.facette --lfw data/\n  facette evaluate my.facette --lfw data/ --protocol raw --json lfw.json"
-    command = new_command(commands, "evaluate", "measure a bundle's verification accuracy on LFW, view 2", examples, run)
+    command = new_command(commands, "evaluate", "measure a bundle's verification accuracy on LFW, view 2", _EXAMPLES, run)
     command.add_argument("bundle", type=Path)
     command.add_argument("--lfw", type=Path, metavar="FOLDER", help="with lfw-pairs.txt and the photos (or FACETTE_DATA)")
     command.add_argument("--protocol", action="append", choices=["aligned", "raw"], help="default: both")

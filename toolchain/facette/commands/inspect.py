@@ -39,7 +39,7 @@ def describe(bundle: Bundle) -> str:
         ("embedder", [*_network(manifest.embedder), *_embedder(manifest)]),
         ("licences", _licences(manifest)),
         ("made with", list(manifest.tools.items())),
-        ("files", [(name, f"{digest.bytes:>10,} bytes  sha256 {digest.sha256[:16]}…") for name, digest in manifest.files.items()]),
+        ("files", [(name, f"{file.bytes:>10,} bytes  sha256 {file.sha256[:16]}…") for name, file in manifest.files.items()]),
     ]
     text = "".join(_section(title, facts) for title, facts in sections)
     report = read_compile_report(bundle)
@@ -63,19 +63,23 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("size", f"{bundle.path.stat().st_size / 1e6:.2f} MB"),
         ("target", f"{manifest.target.name} ({manifest.target.architecture}), CPU features needed: {features}"),
         ("match threshold", f"{manifest.match.threshold:.4f} cosine, from {manifest.match.source}"),
-        ("golden pictures", f"{len(manifest.golden.faces)}, embeddings must agree to cosine {manifest.golden.tolerance.embedding_cosine}"),
+        ("golden pictures", f"{len(manifest.golden.faces)}, embedding cosine ≥ {manifest.golden.tolerance.embedding_cosine}"),
     ]
 
 
 def _network(entry: NetworkEntry) -> list[tuple[str, str]]:
-    size = "" if entry.macs is None or entry.parameters is None else f", {entry.parameters / 1e6:.2f} M parameters, {entry.macs / 1e6:.0f} M MACs"
+    size, latency = "", "not measured (another machine's target)"
+    if entry.macs is not None and entry.parameters is not None:
+        size = f", {entry.parameters / 1e6:.2f} M parameters, {entry.macs / 1e6:.0f} M MACs"
+    if entry.latency_ms is not None:
+        latency = f"{entry.latency_ms:.2f} ms median, {entry.threads} thread{'s' if entry.threads > 1 else ''}"
     width, height = entry.input.size_wh
-    latency = "not measured (another machine's target)" if entry.latency_ms is None else f"{entry.latency_ms:.2f} ms median, {entry.threads} thread(s)"
+    pixels = f"uint8 NHWC {width}×{height} {entry.input.color_order.upper()}, batch {entry.input.batch or 'any'}"
     return [
         ("network", entry.name + size),
         ("engine", f"{entry.engine} {entry.precision}, graph form {entry.form}"),
         ("latency", latency),
-        ("input", f"{entry.input.name}: uint8 NHWC {width}×{height} {entry.input.color_order.upper()}, batch {entry.input.batch or 'any'}"),
+        ("input", f"{entry.input.name}: {pixels}"),
         ("normalisation", f"baked in: (pixel − {entry.input.mean}) × {tuple(round(value, 6) for value in entry.input.scale)}"),
         ("source sha256", entry.source_digest),
         *((f"parity {name}", f"max abs {p.max_abs:.2e}, cosine {p.cosine:.8f}") for name, p in entry.parity.items()),
@@ -93,7 +97,10 @@ def _detector(manifest: Manifest) -> list[tuple[str, str]]:
 def _embedder(manifest: Manifest) -> list[tuple[str, str]]:
     alignment = manifest.embedder.alignment
     points = ", ".join(f"({x:.1f}, {y:.1f})" for x, y in alignment.template_xy)
-    return [("embedding", f"{manifest.embedder.decoder.size} numbers, L2-normalised"), ("template", f"{alignment.size_wh}: {points}")]
+    return [
+        ("embedding", f"{manifest.embedder.decoder.size} numbers, L2-normalised"),
+        ("template", f"{alignment.size_wh}: {points}"),
+    ]
 
 
 def _licences(manifest: Manifest) -> list[tuple[str, str]]:

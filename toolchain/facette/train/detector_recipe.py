@@ -1,0 +1,60 @@
+"""What a detector's training recipe says: a frozen dataclass, read from TOML by `facette_runtime.schema.from_dict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from facette.data.scenes import SceneConfig
+from facette.train.detect_loss import LossWeights
+from facette.train.loop import LoopConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PortraitSource:
+    """A zip file of portraits.
+
+    Attributes:
+        file: its name in the data folder.
+        scale, side: how the teacher sees a photo: see `View`.
+        limit: photos taken, evenly spread; 0 for all.
+    """
+
+    file: str
+    scale: float
+    side: int
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorTraining:
+    """Everything that decides what a run gives.
+
+    Attributes:
+        name: of the network.
+        loop: the optimisation.
+        scenes: what the training pictures look like.
+        weights: of the loss's parts.
+        portraits: photos that the teacher labels.
+        portraits_sure, crowds_sure: teacher scores from which a detection is a face; fainter ones are neither face nor background.
+        crowds: zip file like facemask853 (photos and Pascal VOC boxes), of which the training half is used; empty for none.
+        mask_rate, block_rate: share of faces behind a painted mask or a block.
+        crowds_limit: crowd photos taken; 0 for all.
+        compile: whether torch compiles the network first: minutes of waiting, then half as long again a step is saved.
+    """
+
+    name: str
+    loop: LoopConfig
+    portraits: tuple[PortraitSource, ...]
+    scenes: SceneConfig = field(default_factory=SceneConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    crowds: str = ""
+    portraits_sure: float = 0.8
+    crowds_sure: float = 0.6
+    mask_rate: float = 0.12
+    block_rate: float = 0.06
+    crowds_limit: int = 0
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.portraits:
+            raise ValueError("portraits must name at least one file")
