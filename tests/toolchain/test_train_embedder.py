@@ -113,6 +113,13 @@ def test_another_recipe_does_not_continue_a_run(data: Path) -> None:
         train_embedder(faster, data, data / "run", _detect, _teacher())
 
 
+def test_another_network_does_not_continue_a_run(data: Path) -> None:
+    train_embedder(_recipe(), data, data / "run", _detect, _teacher())
+    wider = dataclasses.replace(STUDENT, streams=(5, 6, 6, 6, 6))
+    with pytest.raises(FacetteError, match="DlibResNet has"):
+        train_embedder(_recipe(student=wider), data, data / "run", _detect, _teacher())
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     class Task:
         student: nn.Module = nn.Linear(2, 1)

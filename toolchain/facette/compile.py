@@ -65,8 +65,11 @@ class Job:
     tell: Callable[[str], None] = lambda line: None
 
 
-def compile_bundle(job: Job) -> CompileReport:
+def compile_bundle(job: Job) -> tuple[Manifest, CompileReport]:
     """Compiles a recipe for a target.
+
+    Returns:
+        What was written, and how it was chosen.
 
     Raises:
         FacetteError: something in the recipe, the weights or the target doesn't fit, or no candidate passes; nothing is written.
@@ -105,8 +108,7 @@ def compile_bundle(job: Job) -> CompileReport:
         write_bundle(trial, manifest, files)
         _self_test(trial)
         match = match_rule(trial, models["embedder"], job.data_dir, job.tell)
-    write_bundle(job.output, replace(manifest, match=match), files, job.private_key_pem)
-    return report
+    return write_bundle(job.output, replace(manifest, match=match), files, job.private_key_pem), report
 
 
 def _licences(models: Iterable[Model], commercial: bool) -> tuple[Licence, ...]:

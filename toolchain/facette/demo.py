@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facette.compile_report import COMPILE_REPORT_FILE, CompileReport
+from facette.compile_report import read_compile_report
 from facette.data.photos import Portrait, portraits
-from facette.report import Picture, Recognition, Run, Sighting, write_html
+from facette.demo_outcome import Outcome, outcome_of, read_recognition, stills
+from facette.report import write_html
+from facette.report_data import Run
 from facette.virtual_camera import Shot, build_scene, film
 from facette_runtime.bundle import Bundle
 from facette_runtime.errors import FacetteError
@@ -31,24 +32,6 @@ from facette_runtime.types import Image
 Tell = Callable[[str], None]
 
 _FPS = 25.0
-_EDGE_PX = 12  # a face nearer to the frame's edge than this counts as out of the picture
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How often one person was named, over the frames that show their face.
-
-    Attributes:
-        shown: frames that show it.
-        found: of those, frames in which the detector found it.
-        as_self, as_other, unknown: what the gallery said of the faces found.
-    """
-
-    shown: int
-    found: int
-    as_self: int
-    as_other: int
-    unknown: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +95,18 @@ def run_demo(output: Path, bundle: Path, frames: int = 300, tell: Tell = lambda 
     tell("recognising again without one person")
     _device("identify", bundle, "--gallery", control, "--source", camera, "--json", seen_control)
     tell("writing the report")
-    recognition = _recognition("everybody enrolled", seen, shots, opened)
-    without = _recognition(f"{people[-1].name} left out of the gallery", seen_control, shots, opened)
+    threshold = opened.manifest.match.threshold
+    recognition = read_recognition("Everybody enrolled", seen, shots, threshold)
+    without = read_recognition(f"Control: {people[-1].name} left out of the gallery", seen_control, shots, threshold)
     report = from_dict(Report, json.loads(run_json.read_text()), str(run_json))
-    pictures = _stills(video, shots)
+    pictures = stills(video, shots)
     still = output / "demo.png"
     _write_png(still, pictures[0].image_bgr)
     html = output / "report.html"
-    write_html([Run(opened.manifest.name, report)], html, _compile_report(opened), [recognition, without], pictures, demo=True)
+    write_html([Run(opened.manifest.name, report)], html, read_compile_report(opened), [recognition, without], pictures, demo=True)
     names = [portrait.name for portrait in people]
-    everybody = {name: _outcome(name, recognition, shots) for name in names}
-    result = DemoResult(report, everybody, {n: _outcome(n, without, shots) for n in names}, names[-1], html, still, video)
+    everybody = {name: outcome_of(name, recognition, shots) for name in names}
+    result = DemoResult(report, everybody, {n: outcome_of(n, without, shots) for n in names}, names[-1], html, still, video)
     return result
 
 
@@ -190,59 +174,6 @@ def _device(command: str, bundle: Path, *arguments: str | Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise FacetteError(f"facette-run {command}: {lines[-1].removeprefix('facette-run: error: ')}")
-
-
-def _recognition(title: str, path: Path, shots: Sequence[Shot], bundle: Bundle) -> Recognition:
-    """The runtime's answers, each face assigned to the person who is really there."""
-    sightings = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        frame = json.loads(line)
-        for face in frame["faces"]:
-            truth = _who_is_there(shots[frame["index"]], face["box_xyxy"])
-            sightings.append(Sighting(frame["index"], truth, face["name"], face["similarity"]))
-    return Recognition(title, len(shots), bundle.manifest.match.threshold, tuple(sightings))
-
-
-def _who_is_there(shot: Shot, box_xyxy: Sequence[float]) -> str | None:
-    left, top, right, bottom = box_xyxy
-    return next((name for name, (x, y) in shot.faces_xy.items() if left <= x <= right and top <= y <= bottom), None)
-
-
-def _outcome(name: str, recognition: Recognition, shots: Sequence[Shot]) -> Outcome:
-    shown = {index for index, shot in enumerate(shots) if _shows(shot, name)}
-    said = {sighting.frame: sighting.name for sighting in recognition.sightings if sighting.truth == name and sighting.frame in shown}
-    answers = Counter("as_self" if answer == name else "unknown" if answer is None else "as_other" for answer in said.values())
-    return Outcome(len(shown), len(said), answers["as_self"], answers["as_other"], answers["unknown"])
-
-
-def _shows(shot: Shot, name: str) -> bool:
-    height, width = shot.image_bgr.shape[:2]
-    x, y = shot.faces_xy[name]
-    return _EDGE_PX <= x < width - _EDGE_PX and _EDGE_PX <= y < height - _EDGE_PX
-
-
-def _stills(video: Path, shots: Sequence[Shot]) -> list[Picture]:
-    """Four marked frames: first the one with everybody, as large and as central as they get together."""
-    together = [i for i, shot in enumerate(shots) if all(_shows(shot, name) for name in shot.faces_xy)]
-    apart = {i: float(np.ptp([x for x, _ in shots[i].faces_xy.values()])) for i in together}
-    first = max(apart, key=lambda i: apart[i]) if apart else 0
-    chosen = [first, *(len(shots) * part // 8 for part in (1, 3, 6))]
-    capture = cv2.VideoCapture(str(video))
-    images: dict[int, Image] = {}
-    for index in range(len(shots)):
-        read, image = capture.read()
-        if read and index in chosen:
-            images[index] = image
-    capture.release()
-    if first not in images:
-        raise FacetteError(f"{video}: cannot be read back")
-    return [Picture(f"frame {index}", images[index]) for index in chosen if index in images]
-
-
-def _compile_report(bundle: Bundle) -> CompileReport | None:
-    if COMPILE_REPORT_FILE not in bundle.manifest.files:
-        return None
-    return from_dict(CompileReport, json.loads(bundle.read(COMPILE_REPORT_FILE)), COMPILE_REPORT_FILE)
 
 
 def _write_png(path: Path, image_bgr: Image) -> None:

@@ -99,10 +99,9 @@ def embed_photos(
     lock = threading.Lock()
 
     def task(chunk: Sequence[str]) -> list[FloatArray | None]:
-        if not hasattr(local, "networks"):
-            with lock:  # a zip file has one reading position
+        with lock:  # a zip file has one reading position, and the bundle is a zip file too
+            if not hasattr(local, "networks"):
                 local.networks = Networks.load(bundle)
-        with lock:
             pictures = [photos.read(name) for name in chunk]
         networks: Networks = local.networks
         crops = [picture if aligned else networks.central_crop(picture) for picture in pictures]

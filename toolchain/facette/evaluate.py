@@ -40,6 +40,12 @@ ALIGNED_CROP = Alignment(
 """How the photos of ``lfw-aligned-112`` were cut."""
 
 
+_HEADERS = (
+    *("protocol", "accuracy %", "TAR@FAR=1e-3 %", "95% interval", "EER %"),
+    *("threshold", "unseen %", "shipped", "shipped %", "no face"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One protocol.
@@ -118,7 +124,7 @@ def evaluate(
     pairs = read_pairs(data_dir)
     if folds is not None:
         if len(set(folds)) < 2 or not set(folds) & set(CHOOSING_FOLDS):
-            raise FacetteError(f"folds {sorted(set(folds))}: give at least two, one of them from {CHOOSING_FOLDS[0]} to {CHOOSING_FOLDS[-1]}")
+            raise FacetteError(f"folds {sorted(set(folds))}: give at least two, one of them from 1 to {CHOOSING_FOLDS[-1]}")
         pairs = pairs.select(folds)
     opened = Bundle.open(bundle, check_target=False)
     manifest = opened.manifest
@@ -181,15 +187,15 @@ def to_table(evaluation: Evaluation) -> str:
         f"  detector  {evaluation.detector}",
         f"  embedder  {evaluation.embedder}",
         "",
+        table(_HEADERS, [_row(name, result) for name, result in evaluation.protocols.items()]),
+        *(f"{name}: not measured: {why}" for name, why in evaluation.skipped.items()),
     ]
-    headers = ["protocol", "accuracy %", "TAR@FAR=1e-3 %", "95% interval", "EER %", "threshold", "unseen %", "shipped", "shipped %", "no face"]
-    lines.append(table(headers, [_row(name, result) for name, result in evaluation.protocols.items()]))
-    lines += [f"{name}: not measured: {why}" for name, why in evaluation.skipped.items()]
     for result in list(evaluation.protocols.values())[:1]:
+        tar = result.tar
         lines += [
             "",
             "accuracy: mean ± standard deviation over folds, each judged by the threshold best on the others.",
-            f"TAR@FAR=1e-3 rests on {result.tar.false_accepts} of {result.tar.negatives} different-person pairs; interval: bootstrap over pairs.",
+            f"TAR@FAR=1e-3: {tar.false_accepts} of {tar.negatives} different-person pairs pass; interval: bootstrap over pairs.",
             f"threshold: best on folds {', '.join(map(str, result.chosen.folds))}; unseen: its accuracy on the other folds;"
             " shipped: the bundle's own.",
             f"A photo without a face makes its pairs non-matches (similarity {NO_FACE:g}).",

@@ -13,6 +13,7 @@ from torch import nn
 from facette.export.device_input import INPUT_NAME, DeviceNetwork
 from facette.model import Model
 from facette_runtime.engines.base import Engine, TensorSpec
+from facette_runtime.manifest import EmbeddingDecoder
 
 
 class TorchEngine:
@@ -22,9 +23,7 @@ class TorchEngine:
 
     def __init__(self, model: Model) -> None:
         self._network = DeviceNetwork(model).eval()
-        width, height = model.image.size_wh
-        self.inputs = (TensorSpec(INPUT_NAME, (None, height, width, 3), "uint8"),)
-        self.outputs = tuple(TensorSpec(name, (None,), "float32") for name in model.output_names)
+        self.inputs, self.outputs = _specs(model)
 
     def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `facette_runtime.engines.base.Engine.run`."""
@@ -41,9 +40,7 @@ class UsersOnnxEngine:
     def __init__(self, model: Model) -> None:
         self._session = ort.InferenceSession(str(model.network), providers=["CPUExecutionProvider"])
         self._model = model
-        width, height = model.image.size_wh
-        self.inputs = (TensorSpec(INPUT_NAME, (None, height, width, 3), "uint8"),)
-        self.outputs = tuple(TensorSpec(name, (None,), "float32") for name in model.output_names)
+        self.inputs, self.outputs = _specs(model)
 
     def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `facette_runtime.engines.base.Engine.run`."""
@@ -53,6 +50,16 @@ class UsersOnnxEngine:
         names = list(self._model.onnx_outputs) or [value.name for value in self._session.get_outputs()]
         feed = {self._session.get_inputs()[0].name: np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))}
         return dict(zip(self._model.output_names, self._session.run(names, feed), strict=True))
+
+
+def _specs(model: Model) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs as a device's engine has them."""
+    width, height = model.image.size_wh
+    inputs = (TensorSpec(INPUT_NAME, (None, height, width, 3), "uint8"),)
+    if isinstance(model.decoder, EmbeddingDecoder):
+        return inputs, (TensorSpec("embedding", (None, model.decoder.size), "float32"),)
+    shapes: dict[str, tuple[int | None, ...]] = {"boxes": (None, None, 4), "scores": (None, None), "landmarks": (None, None, 10)}
+    return inputs, tuple(TensorSpec(name, shape, "float32") for name, shape in shapes.items())
 
 
 def reference_engine(model: Model) -> Engine:

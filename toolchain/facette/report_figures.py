@@ -17,7 +17,7 @@ INK, SOFT, LINE = "#1f2a30", "#64727a", "#dfe5e8"
 PALETTE = ("#0f6e7c", "#d1793b", "#6a5acd", "#5b8c3a", "#b34a6c", "#8a6d3b")
 """Told apart by people who are colour-blind, and in grey by their lightness."""
 
-_WIDTH = 5.4  # inches: near a phone's width at which text of 10 points is still read
+_WIDTH = 4.8  # inches: near a phone's width at which text of 10 points is still read
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -78,31 +78,38 @@ def memory_figure(runs: Sequence[tuple[str, Report]]) -> str | None:
     if not known:
         return None
     with mpl.rc_context(_STYLE):
-        figure, axes = _axes(0.75 + 0.55 * len(known))
+        figure, axes = _axes(0.95 + 0.5 * len(known))
         for row, (_, loaded, peak) in enumerate(known):
-            axes.barh(row, peak, 0.5, color="#bcd7db")
-            axes.barh(row, loaded, 0.5, color=PALETTE[0])
-            axes.annotate(f"{loaded:.0f}", (loaded, row), (-5, 0), textcoords="offset points", ha="right", va="center", color="white")
+            axes.barh(row, loaded, 0.5, color=PALETTE[0], label="after load" if row == 0 else None)
+            axes.barh(row, peak - loaded, 0.5, left=loaded, color="#7fbac3", label="up to the peak" if row == 0 else None)
+            axes.annotate(f"{loaded:.0f}", (loaded, row), (-24, 0), textcoords="offset points", va="center", color="white")
             axes.annotate(f"{peak:.0f}", (peak, row), (5, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(known)), [label if len(known) > 1 else "RSS" for label, _, _ in known])
-        return _finish_bars(figure, axes, "MB of 2²⁰ bytes: dark after load, light peak")
+        _legend_above(axes)
+        return _finish_bars(figure, axes, "MB of 2²⁰ bytes")
 
 
 def start_figure(runs: Sequence[tuple[str, Report]]) -> str:
     """From the start of the process to the first recognised frame, ms, part by part."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _axes(0.75 + 0.55 * len(runs))
+        figure, axes = _axes(0.95 + 0.5 * len(runs))
         totals = []
         for row, (_, report) in enumerate(runs):
             cold = report.cold_start
             left = 0.0
-            for place, value in enumerate((cold.start_ms or 0.0, cold.load_ms, cold.first_frame_ms)):
-                axes.barh(row, value, 0.5, left=left, color=(PALETTE[0], "#5fa8b3", PALETTE[1])[place])
+            parts = (
+                ("interpreter, imports", cold.start_ms or 0.0),
+                ("load bundle", cold.load_ms),
+                ("first frame", cold.first_frame_ms),
+            )
+            for (part, value), colour in zip(parts, (PALETTE[0], "#7fbac3", PALETTE[1]), strict=True):
+                axes.barh(row, value, 0.5, left=left, color=colour, label=part if row == 0 else None)
                 left += value
             totals.append(left)
             axes.annotate(f"{left:.0f}", (left, row), (5, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(runs)), [label if len(runs) > 1 else "start" for label, _ in runs])
-        return _finish_bars(figure, axes, "ms: interpreter and imports · load the bundle · first frame")
+        _legend_above(axes)
+        return _finish_bars(figure, axes, "ms")
 
 
 def similarity_figure(series: Sequence[tuple[str, Sequence[int], Sequence[float]]], frames: int, threshold: float) -> str:
@@ -118,12 +125,20 @@ def similarity_figure(series: Sequence[tuple[str, Sequence[int], Sequence[float]
         for place, (label, indices, similarities) in enumerate(series):
             axes.plot(indices, similarities, ".", markersize=4, color=PALETTE[place % len(PALETTE)], label=label)
         axes.axhline(threshold, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(f"threshold {threshold:.3f}", (frames, threshold), (0, 4), textcoords="offset points", ha="right", fontsize=9)
+        axes.annotate(
+            f"threshold {threshold:.3f}",
+            (frames, threshold),
+            (-2, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            color=SOFT,
+        )
         axes.set_xlim(0, frames)
         axes.set_ylim(min(-0.05, *(min(values, default=0.0) - 0.05 for _, _, values in series)), 1.04)
         axes.set_xlabel("frame")
-        axes.set_ylabel("cosine with the best template")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3, fontsize=9, handletextpad=0.1)
+        axes.set_ylabel("cosine, best template")
+        _legend_above(axes)
         return _svg(figure)
 
 
@@ -143,7 +158,7 @@ def candidates_figure(rows: Sequence[CandidateRow]) -> str | None:
             axes.annotate(text, (max(high, median), place), (5, 0), textcoords="offset points", va="center", fontsize=9)
         axes.set_yticks(range(len(measured)), [f"{row.engine} {row.precision} {row.form}" for row in measured])
         axes.invert_yaxis()
-        return _finish_bars(figure, axes, "ms: bar median, line quartiles; × faster than stock ONNX Runtime fp32", room=0.22)
+        return _finish_bars(figure, axes, "ms: bar median, line quartiles; × stock", room=0.22)
 
 
 def _axes(height: float) -> tuple[Figure, Any]:
@@ -152,6 +167,12 @@ def _axes(height: float) -> tuple[Figure, Any]:
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     return figure, axes
+
+
+def _legend_above(axes: Any) -> None:
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, fontsize=9, handletextpad=0.4, columnspacing=1.2, borderpad=0
+    )
 
 
 def _finish_bars(figure: Figure, axes: Any, label: str, room: float = 0.12) -> str:

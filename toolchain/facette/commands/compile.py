@@ -24,7 +24,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--data", type=Path, metavar="FOLDER", help="with LFW: derive the match threshold (or FACETTE_DATA)")
     command.add_argument("--photos", type=Path, metavar="FOLDER", help="real faces for parity and the golden certificate")
     command.add_argument("--engine", action="append", default=[], help="only this engine; may be given again")
-    command.add_argument("--precision", action="append", default=[], choices=["fp32", "fp16"], help="likewise")
+    command.add_argument("--precision", action="append", default=[], choices=["fp32", "fp16"], help="only this precision")
     command.add_argument("--threads", type=int, help="intra-op threads, in place of the target's")
     command.add_argument("--commercial", action="store_true", help="refuse weights that may not be used commercially")
     command.add_argument("--sign", type=Path, metavar="KEY.pem", help="sign with this Ed25519 private key")
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
             private_key_pem=_read_key(arguments.sign),
             tell=tell,
         )
-        report = compile_bundle(job)
+        manifest, report = compile_bundle(job)
     if arguments.json:
         write_json(arguments.json, report)
     if arguments.json == "-":
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
             speed = "not measured here" if row.latency_ms is None else f"{row.latency_ms:.2f} ms"
             gain = f", {row.speedup:.2f}× stock ONNX Runtime" if row.speedup else ""
             print(f"{row.role}: {row.engine} {row.precision}, form {row.form}, {speed}{gain}")
+    print(f"match threshold: {manifest.match.threshold:.4f}, from {manifest.match.source}")
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB")
 
 

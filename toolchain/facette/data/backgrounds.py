@@ -14,7 +14,7 @@ from facette.data.face_photos import FacePhoto
 from facette_runtime.types import Image
 
 SKIMAGE_PICTURES = (
-    "brick.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png", "grass.png", "gravel.png", "horse.png",
+    "brick.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png", "grass.png", "gravel.png", "horse.png",
     "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png",
 )  # fmt: skip
 """Sample pictures that come with scikit-image and show nobody."""

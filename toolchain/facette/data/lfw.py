@@ -110,7 +110,9 @@ class Photos:
     def __init__(self, data_dir: Path, kind: str) -> None:
         archive, folder = data_dir / f"{kind}.zip", data_dir / kind
         if not archive.is_file() and not folder.is_dir():
-            raise FacetteError(f"{data_dir}: neither {kind}.zip nor a folder {kind} is there; expected LFW's photos as Name/Name_0001.jpg")
+            raise FacetteError(
+                f"{data_dir}: has neither {kind}.zip nor a folder {kind}; expected LFW's photos as Name/Name_0001.jpg"
+            )
         self._root: zipfile.Path | Path
         try:
             self._root = zipfile.Path(archive) if archive.is_file() else folder

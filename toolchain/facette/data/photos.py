@@ -86,9 +86,9 @@ def _packaged(package: str, path: str) -> Image:
     spec = importlib.util.find_spec(package)
     distribution = "scikit-image" if package == "skimage" else package
     if spec is None or spec.origin is None:
-        raise FacetteError(f"the sample photo of {distribution} is needed, but that package is not installed: pip install {distribution}")
+        raise FacetteError(f"{distribution} is not installed, and its sample photo is needed: pip install {distribution}")
     file = Path(spec.origin).parent / path
     image = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if image is None:
-        raise FacetteError(f"{file}: {distribution} should bring this sample photo; install it again: pip install --force-reinstall {distribution}")
+        raise FacetteError(f"{file} is missing: pip install --force-reinstall {distribution}")
     return np.asarray(image, np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from facette.importers.dlib_format import DlibFile, Layer
@@ -35,7 +35,8 @@ def import_dlib(dat_path: Path | None, out_path: Path) -> DlibResNet:
     network = read_dlib(dat_path if dat_path is not None else find_dlib_file())
     out_path.parent.mkdir(parents=True, exist_ok=True)
     temporary = out_path.with_name(out_path.name + ".tmp")
-    save_file(network.state_dict(), temporary, metadata={"source": FILE_NAME, "licence": "CC0-1.0"})
+    # Not save_file: it makes a file that only its owner may read.
+    temporary.write_bytes(save(network.state_dict(), metadata={"source": FILE_NAME, "licence": "CC0-1.0"}))
     temporary.replace(out_path)
     return network
 

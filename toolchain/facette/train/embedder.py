@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +23,7 @@ from facette.train.loop import LoopConfig, channels_last, fit
 from facette.train.shrink import shrink
 from facette.train.teacher import Teacher, embed, normalize_pixels
 from facette.train.views import Views
+from facette.weights import load_weights
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Detections, Image
 
@@ -131,7 +132,7 @@ def _first_student(recipe: EmbedderRecipe, teacher: DlibResNet, crops: np.ndarra
     """The cut network, from ``path`` if an earlier start left it there: a resumed run begins with the same weights."""
     if path.exists():
         student = DlibResNet(recipe.student)
-        student.load_state_dict(load_file(path))
+        load_weights(student, path)
         return student
     spread = np.linspace(0, len(rows) - 1, recipe.fit_pictures).astype(int)
     picked = crops[rows[np.random.default_rng(recipe.loop.seed).permutation(spread)]]
@@ -176,7 +177,8 @@ def agreement(student: nn.Module, teacher: nn.Module, crops: Image) -> Agreement
 def save_network(network: nn.Module, path: Path) -> None:
     """Writes the weights as float32 safetensors, whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file({name: value.detach().float().contiguous() for name, value in network.state_dict().items()}, temporary)
+    # Not save_file: it makes a file that only its owner may read.
+    temporary.write_bytes(save({name: value.detach().float().contiguous() for name, value in network.state_dict().items()}))
     temporary.replace(path)
 
 
