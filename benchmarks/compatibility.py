@@ -21,13 +21,13 @@ from tqdm import tqdm
 from facette.cache import tool_versions
 from facette.commands.common import folder_option, write_json
 from facette.data.lfw import RAW, Pairs, Photos, read_pairs
-from facette.embed_photos import central_face
 from facette.entries import REFERENCE, detector_entry
+from facette.evaluation.embed_photos import central_face
+from facette.evaluation.metrics import Accuracy, Scores, TarAtFar, tar_at_far, view2_accuracy
 from facette.export import export
 from facette.importers.dlib import import_dlib
 from facette.loading import SearchPath, load_detector, load_embedder
 from facette.measure import Latency, interleaved
-from facette.metrics import Accuracy, Scores, TarAtFar, tar_at_far, view2_accuracy
 from facette.model import Model
 from facette.recipe import DetectorRecipe, EmbedderRecipe
 from facette.tables import table

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from facette.demo import DemoResult, describe, run_demo
-from facette.demo_outcome import Outcome, outcome_of, read_recognition, shows
-from facette.virtual_camera import Shot
+from facette.demo.outcome import Outcome, outcome_of, read_recognition, shows
+from facette.demo.run import DemoResult, describe, run_demo
+from facette.demo.virtual_camera import Shot
 from facette_runtime.errors import FacetteError
 from tests.runtime import bundles
 

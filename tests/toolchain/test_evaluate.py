@@ -13,9 +13,9 @@ from facette.cache import Cache
 from facette.compile import Job, compile_bundle
 from facette.data.lfw import ALIGNED, Photos
 from facette.data.photos import golden_licence, golden_photos
-from facette.embed_photos import central_face, embed_photos
-from facette.evaluate import NO_FACE, evaluate, to_table
-from facette.golden_faces import compare_with_golden
+from facette.evaluation.embed_photos import central_face, embed_photos
+from facette.evaluation.evaluate import NO_FACE, evaluate, to_table
+from facette.evaluation.golden_faces import compare_with_golden
 from facette.recipe import load_recipe
 from facette.target import load_target
 from facette_runtime.bundle import Bundle

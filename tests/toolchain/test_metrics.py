@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from facette.metrics import Scores, accuracy_at, best_threshold, equal_error_rate, tar_at_far, view2_accuracy
+from facette.evaluation.metrics import Scores, accuracy_at, best_threshold, equal_error_rate, tar_at_far, view2_accuracy
 
 
 def make_scores(positives: list[float], negatives: list[float], folds: list[int] | None = None) -> Scores:

@@ -10,8 +10,8 @@ import pytest
 from facette.cache import Cache, default_folder
 from facette.compile import Job, compile_bundle
 from facette.data.photos import golden_licence, golden_photos
-from facette.evaluate import evaluate
-from facette.golden_faces import compare_with_golden
+from facette.evaluation.evaluate import evaluate
+from facette.evaluation.golden_faces import compare_with_golden
 from facette.recipe import Recipe, load_recipe
 from facette.target import load_target
 from facette_runtime.bundle import Bundle

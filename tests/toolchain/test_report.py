@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from facette.compile_report import CandidateRow, CompileReport
-from facette.report import read_runs, write_html
-from facette.report_data import Picture, Recognition, Run, Sighting
-from facette.report_elements import table
+from facette.report.data import Picture, Recognition, Run, Sighting
+from facette.report.elements import table
+from facette.report.page import read_runs, write_html
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine
 from facette_runtime.manifest import Parity

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facette.data.photos import Portrait
-from facette.virtual_camera import Scene, Shot, build_scene, film
+from facette.demo.virtual_camera import Scene, Shot, build_scene, film
 
 _RED, _BLUE = (0, 0, 255), (255, 0, 0)
 

@@ -77,12 +77,10 @@ def fingerprint(model: Model) -> str:
 
 def _source(network: nn.Module) -> str:
     """The code of every class in the module tree that isn't torch's own, and its structure."""
-    code = [network.code] if isinstance(network, fx.GraphModule) else []
-    classes = {type(part) for part in network.modules() if not type(part).__module__.startswith("torch.")}
-    for kind in sorted(classes, key=lambda kind: (kind.__module__, kind.__qualname__)):
-        if not issubclass(kind, fx.GraphModule):
-            code.append(inspect.getsource(sys.modules[kind.__module__]))
-    return "\n".join([*code, repr(network)])
+    graph = network.code if isinstance(network, fx.GraphModule) else ""
+    classes = {type(part) for part in network.modules() if not isinstance(part, fx.GraphModule)}
+    modules = sorted({kind.__module__ for kind in classes if not kind.__module__.startswith("torch.")})
+    return "\n".join([graph, *(inspect.getsource(sys.modules[name]) for name in modules), repr(network)])
 
 
 @cache

@@ -136,9 +136,7 @@ def measure(candidates: Sequence[Candidate], bench: Bench, cache: Cache) -> list
     digests = [hashlib.sha256(artifact.model).hexdigest() for artifact in made.values()]
     key = key_of("latency", *digests, bench.threads, describe_machine(), tool_versions())
     measured = cast(dict[str, Any], cache.json(key, lambda: _measure(made, bench)))
-    return [
-        replace(c, latency=Latency(**measured[str(index)])) if index in made else c for index, c in enumerate(candidates)
-    ]
+    return [replace(c, latency=Latency(**measured[str(index)])) if index in made else c for index, c in enumerate(candidates)]
 
 
 def _measure(made: dict[int, Artifact], bench: Bench) -> dict[str, dict[str, float]]:

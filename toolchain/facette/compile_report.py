@@ -71,9 +71,7 @@ def read_compile_report(bundle: Bundle) -> CompileReport | None:
 
 def report_rows(candidates: Mapping[str, Sequence[Candidate]], chosen: Mapping[str, Candidate]) -> tuple[CandidateRow, ...]:
     """A row for each candidate, by role, in the order in which they were tried."""
-    return tuple(
-        _row(role, candidate, chosen[role], _stock_ms(tried)) for role, tried in candidates.items() for candidate in tried
-    )
+    return tuple(_row(role, candidate, chosen[role], _stock_ms(tried)) for role, tried in candidates.items() for candidate in tried)
 
 
 def to_table(report: CompileReport) -> str:

@@ -42,9 +42,7 @@ REFERENCE = Build(engine="torch", precision="fp32", form="stock", threads=1)
 def detector_entry(model: Model, build: Build) -> DetectorEntry:
     """The manifest entry of a detector."""
     assert not isinstance(model.decoder, EmbeddingDecoder)
-    return DetectorEntry(
-        **_common(model, build), decoder=model.decoder, letterbox=model.letterbox or Letterbox()
-    )
+    return DetectorEntry(**_common(model, build), decoder=model.decoder, letterbox=model.letterbox or Letterbox())
 
 
 def embedder_entry(model: Model, build: Build) -> EmbedderEntry:

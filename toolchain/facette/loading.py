@@ -70,9 +70,7 @@ def load_embedder(recipe: EmbedderRecipe, search: SearchPath) -> Model:
     if model.alignment is None:
         raise FacetteError("embedder.alignment: missing; it says where the five landmarks lie in the crop")
     if model.alignment.size_wh != model.image.size_wh:
-        raise FacetteError(
-            f"embedder: crops of {model.alignment.size_wh} don't fit the network's input of {model.image.size_wh}"
-        )
+        raise FacetteError(f"embedder: crops of {model.alignment.size_wh} don't fit the network's input of {model.image.size_wh}")
     if recipe.match_threshold is not None:
         model = replace(model, match_threshold=(recipe.match_threshold, "the recipe"))
     return model

@@ -32,7 +32,7 @@ def match_rule(bundle: Path, embedder: Model, data_dir: Path | None, tell: Calla
         value, source = embedder.match_threshold
         return MatchRule(value, source)
     tell("deriving the match threshold on LFW, folds 1 to 5")
-    from facette.evaluate import evaluate
+    from facette.evaluation.evaluate import evaluate
 
     evaluation = evaluate(bundle, data_dir, protocols=("raw",), folds=FOLDS, progress=False)
     return MatchRule(

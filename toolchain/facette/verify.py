@@ -28,9 +28,7 @@ def compare(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndar
 
 def worst(parities: Sequence[Mapping[str, Parity]]) -> dict[str, Parity]:
     """The worst of several pictures, by output."""
-    return {
-        name: Parity(max(p[name].max_abs for p in parities), min(p[name].cosine for p in parities)) for name in parities[0]
-    }
+    return {name: Parity(max(p[name].max_abs for p in parities), min(p[name].cosine for p in parities)) for name in parities[0]}
 
 
 def parity_on(engine: Engine, reference: Sequence[Mapping[str, np.ndarray]], pictures: Sequence[Image]) -> dict[str, Parity]:

@@ -26,7 +26,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Does it."""
-    from facette.demo import describe, run_demo
+    from facette.demo.run import describe, run_demo
 
     with steps() as tell:
         bundle = arguments.bundle or _compile(arguments, tell)

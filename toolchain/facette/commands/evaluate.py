@@ -23,7 +23,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Does it."""
-    from facette.evaluate import evaluate, to_table
+    from facette.evaluation.evaluate import evaluate, to_table
 
     data = folder_option(arguments.lfw, "FACETTE_DATA")
     if data is None:

@@ -21,7 +21,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Does it."""
     from facette.compile_report import read_compile_report
-    from facette.report import read_runs, write_html
+    from facette.report.page import read_runs, write_html
 
     compiled = read_compile_report(Bundle.open(arguments.bundle, check_target=False)) if arguments.bundle else None
     write_html(read_runs(arguments.runs), arguments.output, compiled)

@@ -75,9 +75,7 @@ def _prepend_normalisation(model: Model, free_batch: bool) -> ModelProto:
     outputs = list(model.onnx_outputs) or [value.name for value in users.graph.output]
     known = [value.name for value in users.graph.output]
     if len(outputs) != len(model.output_names) or not set(outputs) <= set(known):
-        raise FacetteError(
-            f"{model.network}: outputs must name {', '.join(model.output_names)} among its own: {', '.join(known)}"
-        )
+        raise FacetteError(f"{model.network}: outputs must name {', '.join(model.output_names)} among its own: {', '.join(known)}")
     front = _normalisation_graph(model, free_batch)
     front.opset_import[0].version = users.opset_import[0].version
     front.ir_version = users.ir_version

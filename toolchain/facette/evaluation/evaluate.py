@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from facette.data.lfw import ALIGNED, RAW, Pairs, Photos, read_pairs
-from facette.embed_photos import embed_photos
-from facette.metrics import (
+from facette.evaluation.embed_photos import embed_photos
+from facette.evaluation.metrics import (
     Accuracy,
     Scores,
     TarAtFar,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import cv2
 
-from facette.report_data import Picture, Recognition, Sighting
-from facette.virtual_camera import Shot
+from facette.demo.virtual_camera import Shot
+from facette.report.data import Picture, Recognition, Sighting
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Image
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from facette.compile_report import CandidateRow, CompileReport
-from facette.report_data import Picture, Recognition, Run
-from facette.report_elements import card, grid, heading, note, picture_card, section, table, tiles
-from facette.report_figures import candidates_figure, memory_figure, similarity_figure, stage_figure, start_figure
+from facette.report.data import Picture, Recognition, Run
+from facette.report.elements import card, grid, heading, note, picture_card, section, table, tiles
+from facette.report.figures import candidates_figure, memory_figure, similarity_figure, stage_figure, start_figure
 from facette_runtime.report import NetworkRun
 
 _DEMO = (

@@ -18,10 +18,10 @@ import numpy as np
 
 from facette.compile_report import read_compile_report
 from facette.data.photos import Portrait, portraits
-from facette.demo_outcome import Outcome, outcome_of, read_recognition, stills
-from facette.report import write_html
-from facette.report_data import Run
-from facette.virtual_camera import Shot, build_scene, film
+from facette.demo.outcome import Outcome, outcome_of, read_recognition, stills
+from facette.demo.virtual_camera import Shot, build_scene, film
+from facette.report.data import Run
+from facette.report.page import write_html
 from facette_runtime.bundle import Bundle
 from facette_runtime.errors import FacetteError
 from facette_runtime.files import replacing, write_atomically

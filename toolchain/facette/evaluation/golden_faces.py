@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facette.data.lfw import ALIGNED, RAW, Photos
-from facette.embed_photos import Networks
+from facette.evaluation.embed_photos import Networks
 from facette_runtime.bundle import Bundle
 from facette_runtime.detect import Detector
 from facette_runtime.engines import open_engine

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from facette import report_sections as sections
 from facette.compile_report import CompileReport
-from facette.report_data import Picture, Recognition, Run
-from facette.report_elements import page
+from facette.report import sections
+from facette.report.data import Picture, Recognition, Run
+from facette.report.elements import page
 from facette_runtime.errors import FacetteError
 from facette_runtime.files import write_atomically
 from facette_runtime.report import REPORT_FORMAT, Report

@@ -1,0 +1,1 @@
+"""Verification accuracy of a bundle, with the engines that ship."""
