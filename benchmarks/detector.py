@@ -20,7 +20,6 @@ import numpy as np
 from tqdm import tqdm
 
 from facette.cache import tool_versions
-from facette.commands.common import folder_option, write_json
 from facette.data.face_photos import facemask_boxes, facemask_names
 from facette.data.lfw import RAW, Photos, read_pairs
 from facette.data.pseudo_labels import read_image
@@ -35,9 +34,9 @@ from facette.train.detect_metrics import Agreement, SizeRecall, agreement, recal
 from facette_runtime.detect import Detector
 from facette_runtime.engines import open_engine
 from facette_runtime.engines.base import Engine
-from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from facette_runtime.types import Detections, FloatArray, Image
+from harness import data_and_weights, new_parser, run_benchmark
 
 TEACHER = "retinaface-mobilenet025"
 CROWDS = "facemask853.zip"
@@ -96,28 +95,18 @@ class Contender:
 
 def main() -> int:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW and facemask853.zip (or FACETTE_DATA)")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {TEACHER}.safetensors (or FACETTE_WEIGHTS)")
     parser.add_argument("--size", type=_numbers("x", 2), default=(320, 240), metavar="WxH", help="the networks' input (320x240)")
     parser.add_argument("--folds", type=_numbers("-", 2), default=(1, 10), metavar="FIRST-LAST", help="LFW folds (1-10)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth LFW photo")
-    parser.add_argument("--json", metavar="FILE", help="write the result; - for standard output")
-    arguments = parser.parse_args()
-    try:
-        data, weights = folder_option(arguments.data, "FACETTE_DATA"), folder_option(arguments.weights, "FACETTE_WEIGHTS")
-        if data is None or weights is None:
-            raise FacetteError("--data and --weights: both folders are needed (or FACETTE_DATA and FACETTE_WEIGHTS)")
-        folds = tuple(range(arguments.folds[0], arguments.folds[1] + 1))
-        result = run(data, weights, arguments.size, folds, arguments.every)
-    except FacetteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        write_json(arguments.json, result)
-    if arguments.json != "-":
-        print_result(result)
-    return 0
+    return run_benchmark(parser, _measure, print_result)
+
+
+def _measure(arguments: argparse.Namespace) -> Result:
+    folds = tuple(range(arguments.folds[0], arguments.folds[1] + 1))
+    return run(*data_and_weights(arguments), arguments.size, folds, arguments.every)
 
 
 def run(data: Path, weights: Path, size_wh: tuple[int, int], folds: tuple[int, ...], every: int) -> Result:

@@ -8,7 +8,6 @@ same network with random weights is timed, which takes as long, and says so.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from safetensors.torch import save_file
 
 from facette.cache import tool_versions
 from facette.candidates import list_candidates
-from facette.commands.common import folder_option, write_json
+from facette.commands.common import folder_option
 from facette.export import export
 from facette.export.quiet import quiet
 from facette.loading import SearchPath, load_embedder
@@ -37,6 +36,7 @@ from facette_runtime.engines import open_engine
 from facette_runtime.engines.base import Engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
+from harness import new_parser, run_benchmark
 
 WEIGHTS = "mobilefacenet-y1.safetensors"
 STOCK = "stock torch.onnx.export + ONNX Runtime"
@@ -78,21 +78,12 @@ class Result:
 
 def main() -> int:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {WEIGHTS} (or FACETTE_WEIGHTS)")
     parser.add_argument("--seconds", type=float, default=20.0, help="wall time of the measurement")
-    parser.add_argument("--json", metavar="FILE", help="write the result; - for standard output")
-    arguments = parser.parse_args()
-    try:
-        result = run(folder_option(arguments.weights, "FACETTE_WEIGHTS"), arguments.seconds)
-    except FacetteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        write_json(arguments.json, result)
-    if arguments.json != "-":
-        print_result(result)
-    return 0
+    return run_benchmark(
+        parser, lambda arguments: run(folder_option(arguments.weights, "FACETTE_WEIGHTS"), arguments.seconds), print_result
+    )
 
 
 def run(weights_folder: Path | None, seconds: float) -> Result:

@@ -114,7 +114,7 @@ def _shuffled(generator: Generator, source: Image, size: int) -> Image:
 
 
 def _mosaic(generator: Generator, bank: PhotoBank, config: SceneConfig, scene: Scene) -> None:
-    count = int(generator.choice(4, p=[0.12, 0.38, 0.35, 0.15])) + 1
+    count = int(generator.choice(4, p=[0.3, 0.4, 0.2, 0.1])) + 1
     inner = (np.arange(1, count) + generator.uniform(-0.3, 0.3, (2, count - 1))) / count
     xs, ys = (np.concatenate([[0], np.sort(line) * config.size, [config.size]]).astype(int) for line in inner)
     for top, bottom in itertools.pairwise(ys):
@@ -125,7 +125,7 @@ def _mosaic(generator: Generator, bank: PhotoBank, config: SceneConfig, scene: S
             short = min(right - left, bottom - top)
             side = _log_uniform(
                 generator,
-                max(config.face_sides[0], short * 0.2),
+                max(config.face_sides[0], short * 0.35),
                 max(config.face_sides[0] * 1.1, min(config.face_sides[1], short * 0.9)),
             )
             centre = np.array(
