@@ -56,7 +56,7 @@ def _facette_embed() -> nn.Module:
 CATALOGUE: dict[str, Entry] = {
     "facette-detect": Entry(
         build=FacetteDetect,
-        image=ImageSpec((320, 320), "bgr", (127.5, 127.5, 127.5), (1 / 128, 1 / 128, 1 / 128)),
+        image=ImageSpec((320, 240), "bgr", (127.5, 127.5, 127.5), (1 / 128, 1 / 128, 1 / 128)),
         decoder=PointDecoder("points", strides=(8, 16, 32)),
         letterbox=Letterbox(pad_bgr=(127, 127, 127)),
         in_zoo=True,

@@ -23,7 +23,7 @@ from facette.model import Model
 from facette.recipe import Recipe
 from facette.reference import count_macs
 from facette.target import Target
-from facette.threshold import match_rule
+from facette.threshold import check_threshold, match_rule
 from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import BundleError, FacetteError
@@ -75,6 +75,7 @@ def compile_bundle(job: Job) -> tuple[Manifest, CompileReport]:
         FacetteError: something in the recipe, the weights or the target doesn't fit, or no candidate passes; nothing is written.
     """
     models = dict(zip(("detector", "embedder"), load_models(job.recipe, job.weights_folder), strict=True))
+    check_threshold(models["embedder"], job.data_dir)
     licences = (*_licences(models.values(), job.commercial), job.photos_licence)
     plans = {role: list_candidates(model, job.target, job.recipe.compile) for role, model in models.items()}
     job.tell("running the uncompiled networks on the golden pictures")

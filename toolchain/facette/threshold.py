@@ -13,6 +13,14 @@ FOLDS = (1, 2, 3, 4, 5)
 """LFW view 2's folds that settings may be chosen on; the other five stay unseen."""
 
 
+def check_threshold(embedder: Model, data_dir: Path | None) -> None:
+    """Raises FacetteError unless data, the network's card or the recipe can give a threshold: better told before the long part."""
+    if data_dir is None and embedder.match_threshold is None:
+        raise FacetteError(
+            f"{embedder.name} has no match threshold; give --data with LFW, or embedder.match_threshold in the recipe"
+        )
+
+
 def match_rule(bundle: Path, embedder: Model, data_dir: Path | None, tell: Callable[[str], None]) -> MatchRule:
     """Derives the threshold on LFW's raw photos through the bundle's whole pipeline, or takes the one on the network's card.
 
@@ -22,13 +30,10 @@ def match_rule(bundle: Path, embedder: Model, data_dir: Path | None, tell: Calla
         tell: is called with a line before the long part.
 
     Raises:
-        FacetteError: neither data nor a card nor the recipe gives a threshold.
+        FacetteError: the data are missing or incomplete.
     """
     if data_dir is None:
-        if embedder.match_threshold is None:
-            raise FacetteError(
-                f"{embedder.name} has no match threshold; give --data with LFW, or embedder.match_threshold in the recipe"
-            )
+        assert embedder.match_threshold is not None
         value, source = embedder.match_threshold
         return MatchRule(value, source)
     tell("deriving the match threshold on LFW, folds 1 to 5")

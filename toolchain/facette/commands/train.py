@@ -70,6 +70,5 @@ def _train_embedder(recipe: Path, data: Path, teacher: Path, run_dir: Path) -> N
     detect = Detector(reference_engine(finder), detector_entry(finder, REFERENCE))
     settings = read_toml(EmbedderRecipe, recipe)
     agreement = train_embedder(settings, data, run_dir, detect, read_dlib(find_dlib_file()))
-    print(
-        f"{run_dir / settings.name}.safetensors: mean distance to the teacher {agreement.distance:.3f}, cosine {agreement.cosine:.4f}"
-    )
+    weights = run_dir / f"{settings.name}.safetensors"
+    print(f"{weights}: mean distance to the teacher {agreement.distance:.3f}, cosine {agreement.cosine:.4f}")
