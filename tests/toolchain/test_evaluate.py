@@ -110,7 +110,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> Pa
     recipe = load_recipe("retinaface-mobilefacenet")
     detector = replace(recipe.detector, input_size=(250, 250), letterbox=Letterbox((104, 117, 123), False))
     embedder = replace(recipe.embedder, match_threshold=0.28)
-    choices = replace(recipe.compile, engines=("onnxruntime",), precisions=("fp32",), forms=("relu",))
+    choices = replace(recipe.compile, engines=("onnxruntime",), precisions=("fp32",), forms=("relu", "stock"))
     output = folder / "reference.facette"
     compile_bundle(
         Job(
