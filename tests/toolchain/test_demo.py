@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from facette.demo.outcome import Outcome, outcome_of, read_recognition, shows
+from facette.demo.outcome import Outcome, false_alarms, outcome_of, read_recognition, shows
 from facette.demo.run import DemoResult, describe, run_demo
 from facette.demo.virtual_camera import Shot
+from facette.report.data import Recognition, Sighting
 from facette_runtime.errors import FacetteError
 from tests.runtime import bundles
 
@@ -66,6 +67,11 @@ def test_outcome__counts_against_who_is_there(tmp_path: Path) -> None:
     assert not shows(shots[1], "Ann")
     assert outcome_of("Ann", recognition, shots) == Outcome(shown=1, found=1, as_self=1, as_other=0, unknown=0)
     assert outcome_of("Bob", recognition, shots) == Outcome(shown=2, found=2, as_self=0, as_other=1, unknown=1)
+
+
+def test_a_box_where_nobody_is_counts_as_a_false_alarm() -> None:
+    sightings = (Sighting(0, "Ann", "Ann", 0.9), Sighting(0, None, None, 0.3), Sighting(1, None, "Ann", 0.7))
+    assert false_alarms(Recognition("pass", 2, 0.5, sightings)) == (2, 1)
 
 
 def test_the_device_runtimes_error_is_passed_on(tmp_path: Path) -> None:

@@ -68,6 +68,12 @@ def outcome_of(name: str, recognition: Recognition, shots: Sequence[Shot]) -> Ou
     return Outcome(len(shown), len(said), answers["as_self"], answers["as_other"], answers["unknown"])
 
 
+def false_alarms(recognition: Recognition) -> tuple[int, int]:
+    """Detections where nobody's face is, and how many of them were given a name."""
+    alarms = [sighting for sighting in recognition.sightings if sighting.truth is None]
+    return len(alarms), sum(sighting.name is not None for sighting in alarms)
+
+
 def shows(shot: Shot, name: str) -> bool:
     """Whether the middle of a person's face is well inside the frame."""
     return _room(shot, name) >= _EDGE_PX

@@ -18,7 +18,7 @@ import numpy as np
 
 from facette.compile_report import read_compile_report
 from facette.data.photos import Portrait, portraits
-from facette.demo.outcome import Outcome, outcome_of, read_recognition, stills
+from facette.demo.outcome import Outcome, false_alarms, outcome_of, read_recognition, stills
 from facette.demo.virtual_camera import Shot, build_scene, film
 from facette.report.data import Run
 from facette.report.page import write_html
@@ -43,6 +43,7 @@ class DemoResult:
         everybody: outcome by person, all of them enrolled.
         control: outcome by person, the last one left out of the gallery; must be unknown.
         left_out: that person.
+        false_alarms: detections where nobody's face is, and how many of them were named.
         html, still, video: files written.
     """
 
@@ -50,6 +51,7 @@ class DemoResult:
     everybody: dict[str, Outcome]
     control: dict[str, Outcome]
     left_out: str
+    false_alarms: tuple[int, int]
     html: Path
     still: Path
     video: Path
@@ -105,9 +107,16 @@ def run_demo(output: Path, bundle: Path, frames: int = 300, tell: Tell = lambda 
     html = output / "report.html"
     write_html([Run(opened.manifest.name, report)], html, read_compile_report(opened), [recognition, without], pictures, demo=True)
     names = [portrait.name for portrait in people]
-    everybody = {name: outcome_of(name, recognition, shots) for name in names}
-    result = DemoResult(report, everybody, {n: outcome_of(n, without, shots) for n in names}, names[-1], html, still, video)
-    return result
+    return DemoResult(
+        report=report,
+        everybody={name: outcome_of(name, recognition, shots) for name in names},
+        control={name: outcome_of(name, without, shots) for name in names},
+        left_out=names[-1],
+        false_alarms=false_alarms(recognition),
+        html=html,
+        still=still,
+        video=video,
+    )
 
 
 def describe(result: DemoResult) -> str:
@@ -119,6 +128,7 @@ def describe(result: DemoResult) -> str:
     lines += [
         f"control, {result.left_out} not enrolled: unknown in {outcome.unknown} of {outcome.found} frames with the face,"
         f" taken for somebody else in {outcome.as_other}",
+        f"false alarms: {result.false_alarms[0]} boxes where nobody's face is, {result.false_alarms[1]} of them named",
         "People are enrolled from the photos that are filmed: this shows the machinery, it does not measure accuracy.",
         "",
         *(f"wrote {path}" for path in (result.html, result.still, result.video)),
