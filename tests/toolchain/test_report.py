@@ -104,7 +104,18 @@ def test_everything_on_one_page(tmp_path: Path) -> None:
     page = read_page(tmp_path / "report.html")
 
     assert "door <b> on x86-cpu" in page.text  # escaped, or it would be a tag
-    for figure in ("333", "3.0", "95", "0.26", "p50", "throttled now", "no measure of accuracy", "engine is not installed", "4.00"):
+    for figure in (
+        "333",
+        "3.0",
+        "95",
+        "0.26",
+        "p50",
+        "throttled now",
+        "no measure of accuracy",
+        "engine is not installed",
+        "4.00",
+        "no face is there",
+    ):
         assert figure in page.text
     assert all(link.startswith(("data:image/jpeg;base64,", "#")) for link in page.links)
     assert "@import" not in (tmp_path / "report.html").read_text()

@@ -135,7 +135,9 @@ def similarity_figure(series: Sequence[tuple[str, Sequence[int], Sequence[float]
             color=SOFT,
         )
         axes.set_xlim(0, frames)
-        axes.set_ylim(min(-0.05, *(min(values, default=0.0) - 0.05 for _, _, values in series)), 1.04)
+        # Down to the lowest similarity: some embedders spread their cosines over 0.8 to 1 only.
+        low = min(threshold, *(min(values, default=threshold) for _, _, values in series))
+        axes.set_ylim(low - (1 - low) * 0.1, 1 + (1 - low) * 0.04)
         axes.set_xlabel("frame")
         axes.set_ylabel("cosine, best template")
         _legend_above(axes)

@@ -63,6 +63,10 @@ def recognised(recognitions: Sequence[Recognition], demo: bool) -> list[str]:
             right, unknown = sum(s.name == person for s in own), sum(s.name is None for s in own)
             rows.append([person, str(len(own)), str(right), str(unknown), str(len(own) - right - unknown)])
             series.append((person, [s.frame for s in own], [s.similarity for s in own]))
+        alarms = [sighting for sighting in recognition.sightings if sighting.truth is None]
+        if alarms:
+            unknown = sum(alarm.name is None for alarm in alarms)
+            rows.append(["no face is there", str(len(alarms)), "–", str(unknown), str(len(alarms) - unknown)])
         figure = similarity_figure(series, recognition.frames, recognition.threshold) if series else ""
         cards.append(card(figure + table(["face of", "found", "right", "unknown", "wrong"], rows), recognition.title))
     return [section("Who was recognised"), grid(cards), note(_DEMO) if demo else ""]
