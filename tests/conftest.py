@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test that asks for the data or the weights, so that ``-m data`` runs them all."""
+    for item in items:
+        if {"data_dir", "weights_dir"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("data")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with lfw-pairs.txt and the picture archives."""

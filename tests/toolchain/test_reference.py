@@ -16,8 +16,6 @@ from facette.recipe import Recipe, load_recipe
 from facette.target import load_target
 from facette_runtime.bundle import Bundle
 
-pytestmark = pytest.mark.data
-
 REFERENCE_ACCURACY = 0.9937
 """LFW view 2, raw photos, of the uncompiled networks."""
 
