@@ -12,6 +12,9 @@ import numpy as np
 CAPACITY = 20_000
 """Samples kept by stage: a camera runs for weeks, and its meter must not grow."""
 
+JUDGED_FRAMES = 250
+"""Frames before memory is judged: an allocator needs that long to settle."""
+
 LEAK_MB = 4.0
 """Growth that is called a leak; see `memory_trend`."""
 
@@ -112,9 +115,9 @@ def memory_trend(frames: Sequence[int], rss_mb: Sequence[float]) -> MemoryTrend:
     """
     rule = (
         f"growing: each quarter's median RSS is above the one before, and the fitted line rises over {LEAK_MB:g} MB;"
-        " 16 samples at least"
+        f" 16 samples over {JUDGED_FRAMES} frames at least"
     )
-    if len(frames) < 16:
+    if len(frames) < 16 or frames[-1] - frames[0] < JUDGED_FRAMES:
         return MemoryTrend(None, "too short to say", rule)
     slope = float(np.polyfit(np.asarray(frames, float), np.asarray(rss_mb, float), 1)[0])
     medians = [float(np.median(quarter)) for quarter in np.array_split(np.asarray(rss_mb, float), 4)]

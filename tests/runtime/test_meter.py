@@ -70,6 +70,11 @@ def test_leak_verdict(rss_mb: list[float], verdict: str) -> None:
     assert trend.rule
 
 
+def test_a_short_run_is_not_judged_however_its_memory_grows() -> None:
+    frames = list(range(0, 150, 5))
+    assert memory_trend(frames, [100.0 + frame for frame in frames]).verdict == "too short to say"
+
+
 def test_slope_is_per_thousand_frames() -> None:
     slope = memory_trend(FRAMES, [100 + frame / 64 for frame in FRAMES]).slope_mb_per_1000_frames
     assert slope == pytest.approx(1000 / 64)
