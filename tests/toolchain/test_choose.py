@@ -29,7 +29,7 @@ TARGET = Target(
 
 def candidate(engine: str, form: str, ms: float | None, refusal: str | None = None) -> Candidate:
     latency = None if ms is None else Latency(ms, ms, ms, 20)
-    return Candidate(engine, "fp32", form, Artifact(engine, "fp32", form, b"x"), {}, latency, refusal)
+    return Candidate(engine, "fp32", form, Artifact(engine, "fp32", form, b"x"), None, {}, latency, refusal)
 
 
 def chosen(detector: list[Candidate], embedder: list[Candidate]) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ class Candidate:
     Attributes:
         engine, precision, form: what it is.
         artifact: None where it could not be made.
+        batch: how many pictures a call takes; None for any number.
         parity: against the reference, by output.
         latency: None where the host can't stand in for the target.
         refusal: why it can't be shipped; None for one that may.
@@ -46,6 +47,7 @@ class Candidate:
     precision: Precision
     form: str
     artifact: Artifact | None = None
+    batch: int | None = None
     parity: dict[str, Parity] | None = None
     latency: Latency | None = None
     refusal: str | None = None
@@ -123,6 +125,7 @@ def make(model: Model, engine: str, precision: Precision, bench: Bench, min_cosi
     return replace(
         candidate,
         artifact=Artifact(engine, precision, model.form, content),
+        batch=loaded.inputs[0].shape[0],
         parity=parity,
         refusal=shortfall(parity, min_cosine),
     )

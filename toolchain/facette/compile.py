@@ -25,7 +25,6 @@ from facette.reference import count_macs
 from facette.target import Target
 from facette.threshold import check_threshold, match_rule
 from facette_runtime.bundle import Bundle
-from facette_runtime.engines import open_engine
 from facette_runtime.errors import BundleError, FacetteError
 from facette_runtime.manifest import MAJOR, MINOR, GoldenTolerance, Licence, Manifest, MatchRule, Precision
 from facette_runtime.preprocess import to_network
@@ -156,14 +155,13 @@ def _candidates(model: Model, plan: Sequence[tuple[Model, str, Precision]], benc
 def _build(role: str, model: Model, candidate: Candidate, threads: int) -> Build:
     assert candidate.parity is not None
     macs, parameters = count_macs(model)
-    batch = open_engine(candidate.engine, candidate.content, threads).inputs[0].shape[0]
     return Build(
         engine=candidate.engine,
         precision=candidate.precision,
         form=candidate.form,
         threads=threads,
         file=f"networks/{role}{SUFFIX[candidate.engine]}",
-        batch=batch,
+        batch=candidate.batch,
         parity=candidate.parity,
         latency_ms=candidate.latency.median if candidate.latency else None,
         parameters=parameters,

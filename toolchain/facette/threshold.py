@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from facette.evaluation.evaluate import CHOOSING_FOLDS, evaluate
 from facette.model import Model
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import MatchRule
-
-FOLDS = (1, 2, 3, 4, 5)
-"""LFW view 2's folds that settings may be chosen on; the other five stay unseen."""
 
 
 def check_threshold(embedder: Model, data_dir: Path | None) -> None:
@@ -37,9 +35,7 @@ def match_rule(bundle: Path, embedder: Model, data_dir: Path | None, tell: Calla
         value, source = embedder.match_threshold
         return MatchRule(value, source)
     tell("deriving the match threshold on LFW, folds 1 to 5")
-    from facette.evaluation.evaluate import evaluate
-
-    evaluation = evaluate(bundle, data_dir, protocols=("raw",), folds=FOLDS, progress=False)
+    evaluation = evaluate(bundle, data_dir, protocols=("raw",), folds=CHOOSING_FOLDS, progress=False)
     return MatchRule(
         evaluation.protocols["raw"].threshold, "LFW view 2, raw photos, folds 1 to 5, this bundle's own engines and precision"
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from facette_runtime.errors import FacetteError
+from facette_runtime.files import write_atomically
 
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -38,6 +40,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise FacetteError(f"{path}: not a safetensors file ({error})") from None
+
+
+def write_weights(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a safetensors file, floats as float32, whole or not at all.
+
+    Args:
+        state: a network's state dict.
+        path: of the file.
+        metadata: for its header.
+    """
+    tensors = {name: (value.detach().float() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
+    # Not save_file: it makes a file that only its owner may read.
+    write_atomically(path, save(tensors, dict(metadata) if metadata else None))
 
 
 def load_weights(network: nn.Module, path: Path) -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from facette_runtime.align import align
 from facette_runtime.errors import FacetteError
+from facette_runtime.files import replacing
 from facette_runtime.manifest import Alignment
 from facette_runtime.types import Detections, Image
 
@@ -109,9 +110,8 @@ def aligned_crops(faces: Faces, detect: Callable[[Image], Detections], alignment
             temporary.unlink()
             raise FacetteError("no face found in any picture of the data set")
         raw = np.memmap(temporary, np.uint8, "r", shape=(count, height, width, 3))
-        half = cache.with_suffix(".half.npy")
-        np.save(half, raw)
-        half.replace(cache)
+        with replacing(cache) as half:
+            np.save(half, raw)
         temporary.unlink()
     crops: np.ndarray = np.load(cache, mmap_mode="r")
     return crops

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from facette_runtime.detect import decode, non_maximum_suppression
 from facette_runtime.errors import FacetteError
+from facette_runtime.files import replacing
 from facette_runtime.manifest import AnchorDecoder
 from facette_runtime.types import Detections, Image
 
@@ -145,8 +146,7 @@ def label_archive(
 
 
 def _write(file: Path, found: Sequence[Detections]) -> None:
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
+    with replacing(file) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
             counts=np.array([len(faces) for faces in found]),
@@ -154,7 +154,6 @@ def _write(file: Path, found: Sequence[Detections]) -> None:
             scores=np.concatenate([faces.scores for faces in found]),
             landmarks=np.concatenate([faces.landmarks_xy for faces in found]),
         )
-    temporary.replace(file)
 
 
 def _read(file: Path) -> Iterator[Detections]:

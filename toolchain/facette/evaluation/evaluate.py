@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facette.catalogue import ARCFACE_112
 from facette.data.lfw import ALIGNED, RAW, Pairs, Photos, read_pairs
 from facette.evaluation.embed_photos import embed_photos
 from facette.evaluation.metrics import (
@@ -33,12 +34,6 @@ CHOOSING_FOLDS = (1, 2, 3, 4, 5)
 
 NO_FACE = -1.0
 """Similarity of a pair with a photo in which no face was found: as unlike as a cosine can be, so never a match."""
-
-ALIGNED_CROP = Alignment(
-    (112, 112), ((38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041))
-)
-"""How the photos of ``lfw-aligned-112`` were cut."""
-
 
 _HEADERS = (
     *("protocol", "accuracy %", "TAR@FAR=1e-3 %", "95% interval", "EER %"),
@@ -219,9 +214,10 @@ def _row(name: str, result: Result) -> list[str]:
 
 
 def _fits_aligned_crop(alignment: Alignment) -> bool:
-    if alignment.size_wh != ALIGNED_CROP.size_wh:
+    """Whether this is how the photos of ``lfw-aligned-112`` were cut."""
+    if alignment.size_wh != ARCFACE_112.size_wh:
         return False
-    return bool(np.abs(np.array(alignment.template_xy) - np.array(ALIGNED_CROP.template_xy)).max() < 0.5)
+    return bool(np.abs(np.array(alignment.template_xy) - np.array(ARCFACE_112.template_xy)).max() < 0.5)
 
 
 def _describe(entry: NetworkEntry) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from facette.importers.dlib_format import DlibFile, Layer
 from facette.nets.dlib_resnet import Block, DlibResNet
+from facette.weights import write_weights
 from facette_runtime.errors import FacetteError
 
 FILE_NAME = "dlib_face_recognition_resnet_model_v1.dat"
@@ -33,11 +33,7 @@ def import_dlib(dat_path: Path | None, out_path: Path) -> DlibResNet:
         FacetteError: the file cannot be found, or is not that network.
     """
     network = read_dlib(dat_path if dat_path is not None else find_dlib_file())
-    out_path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out_path.with_name(out_path.name + ".tmp")
-    # Not save_file: it makes a file that only its owner may read.
-    temporary.write_bytes(save(network.state_dict(), metadata={"source": FILE_NAME, "licence": "CC0-1.0"}))
-    temporary.replace(out_path)
+    write_weights(network.state_dict(), out_path, {"source": FILE_NAME, "licence": "CC0-1.0"})
     return network
 
 

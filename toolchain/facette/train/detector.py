@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from facette.nets.facette_detect import MEAN, SCALE, FacetteDetect
@@ -15,7 +14,7 @@ from facette.train.detect_loss import cell_grid, detection_loss
 from facette.train.detector_batches import Batch, batches, load_bank
 from facette.train.detector_recipe import DetectorTraining
 from facette.train.loop import fit
-from facette_runtime.files import write_atomically
+from facette.weights import write_weights
 from facette_runtime.schema import to_dict
 
 
@@ -57,12 +56,7 @@ def train_detector(recipe: DetectorTraining, data_dir: Path, teacher_weights: Pa
     run_dir.mkdir(parents=True, exist_ok=True)
     bank = load_bank(recipe, data_dir, teacher_weights, run_dir)
     network = fit(DetectorTask(student, recipe), lambda first: batches(bank, recipe, first), recipe.loop, run_dir)
-    return save_weights(network.state_dict(), run_dir / f"{recipe.name}.safetensors", recipe)
-
-
-def save_weights(state: dict[str, Tensor], path: Path, recipe: DetectorTraining) -> Path:
-    """Writes the weights, float32, as safetensors with the recipe's digest in the metadata."""
+    weights = run_dir / f"{recipe.name}.safetensors"
     digest = hashlib.sha256(repr(to_dict(recipe)).encode()).hexdigest()
-    tensors = {name: (value.float() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
-    write_atomically(path, save(tensors, {"network": recipe.name, "recipe_sha256": digest}))
-    return path
+    write_weights(network.state_dict(), weights, {"network": recipe.name, "recipe_sha256": digest})
+    return weights

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,7 +22,7 @@ from facette.train.loop import LoopConfig, channels_last, fit
 from facette.train.shrink import shrink
 from facette.train.teacher import Teacher, embed, normalize_pixels
 from facette.train.views import Views
-from facette.weights import load_weights
+from facette.weights import load_weights, write_weights
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Detections, Image
 
@@ -124,7 +123,7 @@ def train_embedder(
     answers = Teacher(teacher, run_dir / "teacher.npy", sum(map(len, sets)), recipe.views, recipe.loop)
     source = Views(sets, training, answers, recipe.views, recipe.augmentation, recipe.loop)
     network = fit(EmbeddingTask(student, recipe.loss), source.batches, recipe.loop, run_dir)
-    save_network(network, run_dir / f"{recipe.name}.safetensors")
+    write_weights(network.state_dict(), run_dir / f"{recipe.name}.safetensors")
     return agreement(network, teacher.cpu(), central(sets[0][held_back], CHIP_SIZE))
 
 
@@ -138,7 +137,7 @@ def _first_student(recipe: EmbedderRecipe, teacher: DlibResNet, crops: np.ndarra
     picked = crops[rows[np.random.default_rng(recipe.loop.seed).permutation(spread)]]
     pixels = torch.from_numpy(np.ascontiguousarray(central(picked, CHIP_SIZE)))
     student = shrink(channels_last(teacher), recipe.student, pixels, normalize_pixels, recipe.loop.seed)
-    save_network(student, path)
+    write_weights(student.state_dict(), path)
     return student
 
 
@@ -172,14 +171,6 @@ def agreement(student: nn.Module, teacher: nn.Module, crops: Image) -> Agreement
     pixels = torch.from_numpy(np.ascontiguousarray(crops))
     ours, theirs = (torch.from_numpy(embed(network, pixels, torch.device("cpu"))) for network in (student, teacher))
     return Agreement(float((ours - theirs).norm(dim=1).mean()), float(F.cosine_similarity(ours, theirs).mean()), len(pixels))
-
-
-def save_network(network: nn.Module, path: Path) -> None:
-    """Writes the weights as float32 safetensors, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    # Not save_file: it makes a file that only its owner may read.
-    temporary.write_bytes(save({name: value.detach().float().contiguous() for name, value in network.state_dict().items()}))
-    temporary.replace(path)
 
 
 def _distances(x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 from types import TracebackType
 
+from facette_runtime.files import replacing
+
 
 class CsvLog:
     """Appends rows to a CSV file; the first row's keys are the columns.
@@ -18,13 +20,11 @@ class CsvLog:
     def __init__(self, path: Path, step: int) -> None:
         kept = [row for row in read_log(path) if int(row["step"]) <= step] if path.exists() and step else []
         self._columns = list(kept[0]) if kept else None
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
             if kept:
                 writer = csv.DictWriter(file, self._columns or ())
                 writer.writeheader()
                 writer.writerows(kept)
-        temporary.replace(path)
         self._file = path.open("a", newline="")
 
     def write(self, row: dict[str, float]) -> None:

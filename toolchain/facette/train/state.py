@@ -10,6 +10,7 @@ from torch import nn
 
 from facette.train.ema import Ema
 from facette_runtime.errors import FacetteError
+from facette_runtime.files import replacing
 from facette_runtime.schema import to_dict
 
 # What may change when a run is continued, because the curve does not depend on it.
@@ -36,9 +37,8 @@ def save_state(
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def load_state(
