@@ -17,6 +17,7 @@ RUNTIME_LIBRARIES = {"numpy", "cv2"}
 RUNTIME_EXTRAS = {
     "engines/onnxruntime.py": {"onnxruntime"},
     "engines/litert.py": {"ai_edge_litert", "tflite_runtime"},
+    "engines/openvino.py": {"openvino"},
     "engines/tensorrt.py": {"tensorrt", "cuda"},
     "signing.py": {"cryptography"},
 }

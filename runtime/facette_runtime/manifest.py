@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 ColorOrder = Literal["rgb", "bgr"]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights"]
+"""Of the arithmetic: "int8" has weights and activations in int8 with ranges fixed beforehand, "int8-dynamic" finds the activations'
+ranges while it runs, "int8-weights" stores int8 and computes in fp32."""
 
 MAJOR = 1
 MINOR = 0

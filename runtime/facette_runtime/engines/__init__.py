@@ -34,6 +34,12 @@ ENGINES = {
         ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
         "pip install 'facette-runtime[litert]'",
     ),
+    "openvino": EngineKind("facette_runtime.engines.openvino", ("openvino",), "pip install 'facette-runtime[openvino]'"),
+    "tensorrt": EngineKind(
+        "facette_runtime.engines.tensorrt",
+        ("tensorrt", "onnxruntime"),  # without TensorRT it hands the network to ONNX Runtime and says so
+        "on a Jetson, TensorRT comes with JetPack; elsewhere: pip install 'facette-runtime[tensorrt]'",
+    ),
     "null": EngineKind("facette_runtime.engines.null", (), ""),
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from facette_runtime.manifest import Precision
 
-SUFFIX = {"onnxruntime": ".onnx", "litert": ".tflite"}
+SUFFIX = {"onnxruntime": ".onnx", "litert": ".tflite", "openvino": ".openvino", "tensorrt": ".trt.onnx"}
 """File name ending by engine."""
 
 

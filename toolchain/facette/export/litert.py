@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from facette.calibration import Calibration
 from facette.export.artifact import Artifact
 from facette.export.device_input import INPUT_NAME, DeviceNetwork, example_input
 from facette.export.quiet import quiet
@@ -18,7 +19,7 @@ from facette_runtime.manifest import Precision
 SIGNATURE = "serving_default"
 
 
-def export_litert(model: Model, precision: Precision) -> Artifact:
+def export_litert(model: Model, precision: Precision, calibration: Calibration | None = None) -> Artifact:
     """Writes a model as TFLite with one picture a call.
 
     fp16 halves the file: weights are stored as half floats and the arithmetic stays fp32 on CPUs.

@@ -11,6 +11,7 @@ import onnxslim
 import torch
 from onnx import ModelProto, TensorProto, helper
 
+from facette.calibration import Calibration
 from facette.export.artifact import Artifact
 from facette.export.device_input import INPUT_NAME, DeviceNetwork, example_input
 from facette.export.quiet import quiet
@@ -21,7 +22,7 @@ from facette_runtime.manifest import Precision
 OPSET = 18
 
 
-def export_onnx(model: Model, precision: Precision) -> Artifact:
+def export_onnx(model: Model, precision: Precision, calibration: Calibration | None = None) -> Artifact:
     """Writes a model as ONNX. An embedder's batch is free, a detector's is one.
 
     Raises:

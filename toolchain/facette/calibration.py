@@ -1,0 +1,34 @@
+"""What a post-training quantizer is shown, so that it knows how far each tensor's numbers reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from facette_runtime.types import Image
+
+RangeMethod = Literal["min-max", "percentile", "entropy", "mse"]
+"""How a tensor's range follows from the values seen: the extremes; all but the outermost 0.01 %; the clipping whose histogram
+keeps most information (Kullback–Leibler); the clipping with the least mean squared rounding error."""
+
+Ranges = Mapping[str, tuple[float, float]]
+"""Smallest and largest value by tensor name, of one engine's float graph in one form."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Pictures, or ranges that were taken from pictures earlier.
+
+    Attributes:
+        pictures: uint8 [n, h, w, 3] as the device feeds them: letterboxed or aligned, in the network's channel order; None
+            where only ranges are known.
+        source: what they are, for reports, e.g. "128 faces of utkface-128.zip".
+        method: how ranges follow from what is seen.
+        ranges: used in place of ``pictures`` where they are given.
+    """
+
+    pictures: Image | None
+    source: str
+    method: RangeMethod = "min-max"
+    ranges: Ranges | None = None
