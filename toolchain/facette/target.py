@@ -30,6 +30,26 @@ class TargetEngine:
 
 
 @dataclass(frozen=True, slots=True)
+class Gpu:
+    """A Jetson's GPU and the vendor's software that runs it.
+
+    Attributes:
+        name: for people.
+        sm: compute capability times ten: 87 is SM 8.7.
+        jetpack, jetson_linux, tensorrt, cuda: versions of the JetPack release that is compiled for.
+        stand_in_sms: capabilities that TensorRT on a workstation can build for in place of ``sm``; empty where none comes near.
+    """
+
+    name: str
+    sm: int
+    jetpack: str
+    jetson_linux: str
+    tensorrt: str
+    cuda: str
+    stand_in_sms: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A device.
 
@@ -39,12 +59,19 @@ class Target:
         architecture: as ``platform.machine()`` says on Linux, e.g. "x86_64", "aarch64".
         cpu_features: flags that must stand in the device's /proc/cpuinfo.
         cores: of the processor.
-        memory_mb: of the device.
+        memory_mb: of the device; of the smallest one, where it is sold with several.
         threads: intra-op threads that networks are compiled and measured for.
         os, python: what the device runs.
         wheel_tags: platform tags of the wheels that install there, newest first.
         engines: in order of preference.
         sources: where these facts come from.
+        soc, cpu: names of the chip and of its processor cores; empty where the target is a kind of machine.
+        clock_mhz: highest clock of the processor.
+        memory_variants_mb: all sizes that it is sold with, smallest first; empty where ``memory_mb`` says it all.
+        device_python: "major.minor" of the Python that runs the runtime there, for which wheels are fetched; None where it varies.
+        glibc: "major.minor" of the system's C library, which decides about wheels; None where it varies.
+        gpu: None where no engine runs on one.
+        remark: what whoever compiles for it has to know first; empty where all is ordinary.
     """
 
     name: str
@@ -59,10 +86,20 @@ class Target:
     wheel_tags: tuple[str, ...]
     engines: tuple[TargetEngine, ...]
     sources: tuple[str, ...]
+    soc: str = ""
+    cpu: str = ""
+    clock_mhz: int | None = None
+    memory_variants_mb: tuple[int, ...] = ()
+    device_python: str | None = None
+    glibc: str | None = None
+    gpu: Gpu | None = None
+    remark: str = ""
 
     def __post_init__(self) -> None:
         if not self.engines:
             raise ValueError("engines must name at least one engine")
+        if self.memory_variants_mb and self.memory_mb != min(self.memory_variants_mb):
+            raise ValueError(f"memory_mb must be the smallest of memory_variants_mb, but got {self.memory_mb}")
 
     @property
     def facts(self) -> TargetFacts:
