@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SOURCE_HELP = "a picture, a folder of pictures, a video, a camera (0 or /dev/video0), or an RTSP or HTTP address"
 
+_TRUST_HELP = "Ed25519 public key: refuse bundles not signed with it"
+
 _EXAMPLES = {
     "enroll": """examples:
   facette-run enroll --bundle pi.facette --gallery people.npz --name Grace --source grace.jpg
@@ -35,11 +37,22 @@ _EXAMPLES = {
     "selftest": """examples:
   facette-run selftest --bundle pi.facette
   facette-run selftest --bundle pi.facette --trust maker-public.pem""",
+    "doctor": """examples:
+  facette-run doctor
+  facette-run doctor pi.facette
+  facette-run doctor pi.facette --json doctor.json
+
+exit status: 0 when nothing that is needed is missing, 1 when something is, 2 when the bundle cannot be read""",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0 done, 1 selftest failed, 2 an error told in one line, 130 interrupted."""
+    """Runs one command.
+
+    Returns:
+        The exit status: 0 done, 1 the selftest failed or the doctor found something missing, 2 an error told in one line, 130
+        interrupted.
+    """
     # Libraries read these when they are loaded: one line of ours instead of their pages of warnings, and no idle thread pools.
     for variable, value in (
         ("OPENCV_LOG_LEVEL", "OFF"),
@@ -70,6 +83,8 @@ def _run(arguments: argparse.Namespace, from_shell: bool) -> int:
         return _identify(arguments)
     if arguments.command == "bench":
         return _bench(arguments, from_shell)
+    if arguments.command == "doctor":
+        return _doctor(arguments)
     return _selftest(arguments)
 
 
@@ -99,21 +114,32 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--warmup", type=_positive, default=10, metavar="N", help="frames before measuring (default: 10)")
     bench.add_argument("--json", metavar="FILE", help="write the report; - for standard output")
     _add_command(commands, "selftest", "replay the bundle's golden faces and name the stage that differs")
+    doctor = _new_command(commands, "doctor", "say what this device has, and what a bundle needs")
+    one = doctor.add_mutually_exclusive_group()
+    one.add_argument("path", nargs="?", type=Path, metavar="BUNDLE", help="made by facette compile")
+    one.add_argument("--bundle", type=Path, metavar="FILE", help="the same")
+    doctor.add_argument("--trust", type=Path, metavar="KEY.pem", help=_TRUST_HELP)
+    doctor.add_argument("--json", metavar="FILE", help="write it as JSON; - for standard output")
     return parser
 
 
 def _add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(
+    """A command that works with a bundle."""
+    command = _new_command(commands, name, summary)
+    command.add_argument("--bundle", required=True, type=Path, metavar="FILE", help="made by facette compile")
+    command.add_argument("--trust", type=Path, metavar="KEY.pem", help=_TRUST_HELP)
+    command.add_argument("--threads", type=_positive, metavar="N", help="default: those that the bundle was measured with")
+    return command
+
+
+def _new_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
         name,
         help=summary,
         description=summary,
         epilog=_EXAMPLES[name],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("--bundle", required=True, type=Path, metavar="FILE", help="made by facette compile")
-    command.add_argument("--trust", type=Path, metavar="KEY.pem", help="Ed25519 public key: refuse bundles not signed with it")
-    command.add_argument("--threads", type=_positive, metavar="N", help="default: those that the bundle was measured with")
-    return command
 
 
 def _positive(text: str) -> int:
@@ -122,14 +148,14 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _open_bundle(arguments: argparse.Namespace) -> Bundle:
+def _open_bundle(arguments: argparse.Namespace, check_target: bool = True) -> Bundle:
     from facette_runtime.bundle import Bundle
 
     try:
         trust = None if arguments.trust is None else arguments.trust.read_bytes()
     except OSError as error:
         raise BundleError(f"--trust {arguments.trust} cannot be read: {error.strerror}") from None
-    return Bundle.open(arguments.bundle, trust=trust)
+    return Bundle.open(arguments.bundle, check_target, trust)
 
 
 def _enroll(arguments: argparse.Namespace) -> int:
@@ -227,6 +253,25 @@ def _selftest(arguments: argparse.Namespace) -> int:
         return 1
     print(f"selftest passed: {len(checks)} checks on {len(bundle.manifest.golden.faces)} pictures")
     return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from facette_runtime.device import inspect_device
+    from facette_runtime.doctor import diagnose
+    from facette_runtime.doctor_table import to_table
+    from facette_runtime.files import write_atomically
+
+    arguments.bundle = arguments.bundle or arguments.path
+    bundle = None if arguments.bundle is None else _open_bundle(arguments, check_target=False)
+    folder = Path.cwd() if bundle is None else bundle.path.absolute().parent
+    diagnosis = diagnose(inspect_device(folder), bundle)
+    if arguments.json == "-":
+        print(diagnosis.to_json(), end="")
+    else:
+        print(to_table(diagnosis))
+    if arguments.json not in (None, "-"):
+        write_atomically(arguments.json, diagnosis.to_json().encode())
+    return 0 if diagnosis.fit else 1
 
 
 def _print_remarks(source: Source) -> None:

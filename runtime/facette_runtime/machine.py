@@ -9,8 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
-_SYS = Path("/sys")
+ROOT = Path("/")
+"""Where the system's files are looked for; tests give a folder that plays another machine."""
 
 # `vcgencmd get_throttled`, documentation of Raspberry Pi OS: bits 0-3 now, 16-19 since boot.
 _THROTTLE_BITS = {
@@ -46,51 +46,51 @@ class Machine:
     python: str
 
 
-def describe_machine() -> Machine:
+def describe_machine(root: Path = ROOT) -> Machine:
     """Facts that do not change while running."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine(
-        _model(),
+        _model(root),
         platform.machine(),
         cores,
-        _proc_mb("meminfo", "MemTotal"),
+        proc_mb("meminfo", "MemTotal", root),
         platform.platform(),
         platform.python_version(),
     )
 
 
-def rss_mb() -> float | None:
+def rss_mb(root: Path = ROOT) -> float | None:
     """Resident memory of this process now, in MB of 2^20 bytes."""
-    return _proc_mb("self/status", "VmRSS")
+    return proc_mb("self/status", "VmRSS", root)
 
 
-def peak_rss_mb() -> float | None:
+def peak_rss_mb(root: Path = ROOT) -> float | None:
     """Highest resident memory so far, in MB of 2^20 bytes.
 
     From VmHWM: ru_maxrss survives exec on Linux, so it may show the memory of the program that started this one.
     """
-    peak = _proc_mb("self/status", "VmHWM")
+    peak = proc_mb("self/status", "VmHWM", root)
     if peak is not None:
         return peak
     unit = 2**20 if platform.system() == "Darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def process_age_ms() -> float | None:
+def process_age_ms(root: Path = ROOT) -> float | None:
     """Time since this process started, to the kernel's clock tick (10 ms)."""
     try:
-        fields = (_PROC / "self/stat").read_text().rpartition(")")[2].split()
-        uptime = float((_PROC / "uptime").read_text().split()[0])
+        fields = (root / "proc/self/stat").read_text().rpartition(")")[2].split()
+        uptime = float((root / "proc/uptime").read_text().split()[0])
     except OSError:
         return None
     return (uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK")) * 1000
 
 
-def cpu_temperature_c() -> float | None:
+def cpu_temperature_c(root: Path = ROOT) -> float | None:
     """The hottest thermal zone that names a CPU or SoC, else the first zone, in °C."""
     zones = {}
-    for zone in sorted((_SYS / "class/thermal").glob("thermal_zone*")):
-        kind, level = _text(zone / "type"), _text(zone / "temp")
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        kind, level = file_text(zone / "type"), file_text(zone / "temp")
         if kind is not None and level is not None and level.lstrip("-").isdigit():
             zones[zone.name] = (kind.lower(), int(level) / 1000)
     cpu = [level for kind, level in zones.values() if any(word in kind for word in ("cpu", "soc", "pkg"))]
@@ -99,9 +99,11 @@ def cpu_temperature_c() -> float | None:
     return next((level for _, level in zones.values()), None)
 
 
-def throttling() -> tuple[str, ...] | None:
+def throttling(root: Path = ROOT) -> tuple[str, ...] | None:
     """What a Raspberry Pi says of under-voltage and throttling; empty when all is well, None on other machines."""
-    word = _text(_SYS / "devices/platform/soc/soc:firmware/get_throttled")
+    # soc/soc:firmware up to the Pi 4; later kernels put the bus's address into the names.
+    files = sorted((root / "sys/devices/platform").glob("soc*/soc*firmware/get_throttled"))
+    word = file_text(files[0]) if files else None
     if word is None:
         try:
             answer = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=2, check=True)
@@ -115,26 +117,28 @@ def throttling() -> tuple[str, ...] | None:
     return tuple(text for bit, text in _THROTTLE_BITS.items() if bits >> bit & 1)
 
 
-def _model() -> str | None:
-    board = _text(_PROC / "device-tree/model")
-    if board:
-        return board.rstrip("\0")
-    for line in (_text(_PROC / "cpuinfo") or "").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return None
-
-
-def _proc_mb(file: str, key: str) -> float | None:
-    for line in (_text(_PROC / file) or "").splitlines():
+def proc_mb(file: str, key: str, root: Path = ROOT) -> float | None:
+    """A line "key: n kB" of a file in /proc, in MB of 2^20 bytes."""
+    for line in (file_text(root / "proc" / file) or "").splitlines():
         name, _, value = line.partition(":")
         if name == key:
             return int(value.split()[0]) / 1024
     return None
 
 
-def _text(path: Path) -> str | None:
+def file_text(path: Path) -> str | None:
+    """A file of the system, without white space and zero bytes at its ends; None where there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip(" \t\n\0")
     except OSError:
         return None
+
+
+def _model(root: Path) -> str | None:
+    board = file_text(root / "proc/device-tree/model")
+    if board:
+        return board
+    for line in (file_text(root / "proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return None

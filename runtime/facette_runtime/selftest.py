@@ -6,21 +6,20 @@ the picture to the embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from facette_runtime.align import align
 from facette_runtime.bundle import Bundle
+from facette_runtime.causes import likely_cause, likely_shift, normalisation
 from facette_runtime.detect import Detector
 from facette_runtime.embed import Embedder
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import BundleError
 from facette_runtime.manifest import GoldenFace, GoldenTolerance, Manifest
 from facette_runtime.types import Detections, Image
-
-_SWAPPED = "the channels are swapped: right with red and blue exchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +96,33 @@ class _Replay:
 
     def _detect(self, image: Image, letterboxed: Image, golden: GoldenFace) -> tuple[bool, str]:
         _, scale = self._detector.prepare(image)
-        passed, finding = self._compare_boxes(self._detector.decode(self._detector.infer(letterboxed), scale), golden)
+        found = self._detector.decode(self._detector.infer(letterboxed), scale)
+        passed, finding = self._compare_boxes(found, golden)
         if passed:
             return True, finding
-        swapped = self._detector.decode(self._detector.infer(letterboxed[..., ::-1]), scale)
-        hint = _SWAPPED if self._compare_boxes(swapped, golden)[0] else "check colour order, normalisation and the decoder"
-        return False, f"{finding}: {hint}"
+
+        def error(pixels: Image) -> float:
+            return self._box_error(self._detector.decode(self._detector.infer(pixels), scale), golden)
+
+        cause = likely_cause(error, letterboxed, self._manifest.detector.input)
+        advice = f"check {normalisation(self._manifest.detector.input)}, and the decoder"
+        return False, f"{finding}: {cause or advice}"
+
+    def _box_error(self, found: Detections, golden: GoldenFace) -> float:
+        """In units of what is allowed; infinite where there is no face."""
+        if not len(found):
+            return float("inf")
+        box, landmark = self._distances(found, golden)
+        return max(box / self._allowed.box_px, landmark / self._allowed.landmark_px)
+
+    def _distances(self, found: Detections, golden: GoldenFace) -> tuple[float, float]:
+        box = float(np.abs(found.boxes_xyxy[0] - np.array(golden.box_xyxy)).max())
+        return box, float(np.abs(found.landmarks_xy[0] - np.array(golden.landmarks_xy)).max())
 
     def _compare_boxes(self, found: Detections, golden: GoldenFace) -> tuple[bool, str]:
         if not len(found):
             return False, "no face found"
-        box_error = float(np.abs(found.boxes_xyxy[0] - np.array(golden.box_xyxy)).max())
-        landmark_error = float(np.abs(found.landmarks_xy[0] - np.array(golden.landmarks_xy)).max())
+        box_error, landmark_error = self._distances(found, golden)
         passed = box_error <= self._allowed.box_px and landmark_error <= self._allowed.landmark_px
         return passed, (
             f"box {box_error:.3f} px off ({self._allowed.box_px:g} allowed), landmarks {landmark_error:.3f} px"
@@ -116,19 +130,30 @@ class _Replay:
         )
 
     def _align(self, image: Image, expected: Image, golden: GoldenFace) -> tuple[bool, str]:
-        actual = align(image, np.array(golden.landmarks_xy, np.float32), self._manifest.embedder.alignment)
-        return _compare_levels(actual, expected, self._allowed.crop_levels, "check the template and the half-pixel convention")
+        alignment, landmarks = self._manifest.embedder.alignment, np.array(golden.landmarks_xy, np.float32)
+        actual = align(image, landmarks, alignment)
+        passed, finding = _compare_levels(actual, expected, self._allowed.crop_levels, "")
+        if passed or actual.shape != expected.shape:
+            return passed, finding
+
+        def difference(x: float, y: float) -> float:
+            moved = replace(alignment, template_xy=tuple((a + x, b + y) for a, b in alignment.template_xy))
+            return _mean_difference(align(image, landmarks, moved), expected)
+
+        cause = likely_shift(difference, self._allowed.crop_levels)
+        return False, f"{finding}: {cause or 'check the landmarks, the template and the warp'}"
 
     def _embed(self, crop: Image, golden: GoldenFace) -> tuple[bool, str]:
         least = self._allowed.embedding_cosine
         cosine = self._cosine(crop, golden)
         if cosine >= least:
             return True, f"cosine {cosine:.6f} >= {least:g}"
-        swapped = self._cosine(np.ascontiguousarray(crop[..., ::-1]), golden)
-        return (
-            False,
-            f"cosine {cosine:.6f} < {least:g}: {_SWAPPED if swapped >= least else 'check colour order and normalisation'}",
-        )
+
+        def error(pixels: Image) -> float:
+            return (1 - self._cosine(pixels, golden)) / (1 - least)
+
+        entry = self._manifest.embedder.input
+        return False, f"cosine {cosine:.6f} < {least:g}: {likely_cause(error, crop, entry) or f'check {normalisation(entry)}'}"
 
     def _end_to_end(self, image: Image, golden: GoldenFace) -> tuple[bool, str]:
         # Small errors of the earlier stages add up in the embedding: ten times the embedder's own share is allowed.
@@ -146,7 +171,11 @@ class _Replay:
 
 def _compare_levels(actual: Image, expected: Image, allowed: float, hint: str) -> tuple[bool, str]:
     if actual.shape != expected.shape:
-        return False, f"shape {actual.shape} instead of {expected.shape}: {hint}"
-    difference = float(np.abs(actual.astype(np.int16) - expected).mean())
+        return False, f"shape {actual.shape} instead of {expected.shape}: check the sizes"
+    difference = _mean_difference(actual, expected)
     passed = difference <= allowed
-    return passed, f"differs by {difference:.3f} grey levels ({allowed:g} allowed)" + ("" if passed else f": {hint}")
+    return passed, f"differs by {difference:.3f} grey levels ({allowed:g} allowed)" + (f": {hint}" if hint and not passed else "")
+
+
+def _mean_difference(actual: Image, expected: Image) -> float:
+    return float(np.abs(actual.astype(np.int16) - expected).mean())

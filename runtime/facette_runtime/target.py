@@ -9,7 +9,15 @@ from pathlib import Path
 from facette_runtime.errors import BundleError
 from facette_runtime.manifest import TargetFacts
 
-_ALIASES = {"arm64": "aarch64", "amd64": "x86_64", "x64": "x86_64", "x86-64": "x86_64"}
+# What systems, container tools and people call the same thing.
+_ALIASES = {
+    **dict.fromkeys(("arm64", "armv8", "arm64v8", "arm64e"), "aarch64"),
+    **dict.fromkeys(("amd64", "x64", "x86-64", "em64t"), "x86_64"),
+    **dict.fromkeys(("armv7", "armhf", "arm32v7"), "armv7l"),
+    **dict.fromkeys(("x86", "i386", "i486", "i586"), "i686"),
+}
+# A 32-bit system on a processor that can run the 64-bit one.
+_HALF = {"armv7l": "aarch64", "armv8l": "aarch64", "i686": "x86_64"}
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -31,6 +39,33 @@ def cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str] | None:
     return None
 
 
+def this_architecture() -> str:
+    """The architecture that this Python runs on, as `canonical_architecture` spells it."""
+    here = canonical_architecture(platform.machine())
+    if struct.calcsize("P") == 8:
+        return here
+    # A 64-bit kernel tells its own architecture to 32-bit programs, too.
+    return next((half for half, whole in _HALF.items() if whole == here), here)
+
+
+def mismatch(target: TargetFacts, architecture: str, features: frozenset[str] | None) -> str | None:
+    """Why a machine is not the target; None when it is.
+
+    Args:
+        target: what the bundle was made for.
+        architecture: the machine's, canonical.
+        features: what its processor can do; None where that is not known, and then it is not asked for.
+    """
+    wanted = canonical_architecture(target.architecture)
+    if wanted != architecture:
+        mend = "; install its 64-bit system and Python" if _HALF.get(architecture) == wanted else ""
+        return f"for target {target.name!r} ({wanted}), but this machine is {architecture}{mend}"
+    missing = sorted(set(target.cpu_features) - features) if features is not None else []
+    if missing:
+        return f"for target {target.name!r}, whose CPU has {', '.join(missing)}; this one has not"
+    return None
+
+
 def check_target(target: TargetFacts, where: str) -> None:
     """Raises BundleError unless this machine has the target's architecture and CPU features.
 
@@ -40,12 +75,6 @@ def check_target(target: TargetFacts, where: str) -> None:
         target: what the bundle was made for.
         where: what to call the bundle in the message.
     """
-    wanted, here = canonical_architecture(target.architecture), canonical_architecture(platform.machine())
-    if wanted != here:
-        raise BundleError(f"{where} is for target {target.name!r} ({wanted}), but this machine is {here}")
-    if wanted in ("aarch64", "x86_64") and struct.calcsize("P") != 8:
-        raise BundleError(f"{where} is for target {target.name!r} ({wanted}), but this Python is a 32-bit one")
-    features = cpu_features()
-    missing = sorted(set(target.cpu_features) - features) if features is not None else []
-    if missing:
-        raise BundleError(f"{where} is for target {target.name!r}, whose CPU has {', '.join(missing)}; this one has not")
+    reason = mismatch(target, this_architecture(), cpu_features())
+    if reason is not None:
+        raise BundleError(f"{where} is {reason}")

@@ -12,8 +12,6 @@ from facette_runtime import machine
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty machine: no /proc, no /sys, no vcgencmd."""
-    monkeypatch.setattr(machine, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(machine, "_SYS", tmp_path / "sys")
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
@@ -24,11 +22,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def test_nothing_is_invented(system: Path) -> None:
-    assert machine.rss_mb() is None
-    assert machine.process_age_ms() is None
-    assert machine.cpu_temperature_c() is None
-    assert machine.throttling() is None
-    facts = machine.describe_machine()
+    assert machine.rss_mb(system) is None
+    assert machine.process_age_ms(system) is None
+    assert machine.cpu_temperature_c(system) is None
+    assert machine.throttling(system) is None
+    facts = machine.describe_machine(system)
     assert facts.model is None
     assert facts.memory_mb is None
     assert facts.cores >= 1
@@ -36,27 +34,32 @@ def test_nothing_is_invented(system: Path) -> None:
 
 def test_memory_comes_from_proc(system: Path) -> None:
     _write(system / "proc/self/status", "Name:\tpython\nVmHWM:\t  204800 kB\nVmRSS:\t  102400 kB\n")
-    assert (machine.rss_mb(), machine.peak_rss_mb()) == (100, 200)
+    assert (machine.rss_mb(system), machine.peak_rss_mb(system)) == (100, 200)
 
 
 def test_raspberry_pi(system: Path) -> None:
     _write(system / "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
     _write(system / "sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
-    assert machine.describe_machine().model == "Raspberry Pi 5 Model B Rev 1.0"
-    assert machine.throttling() == (
+    assert machine.describe_machine(system).model == "Raspberry Pi 5 Model B Rev 1.0"
+    assert machine.throttling(system) == (
         "under-voltage now",
         "throttled now",
         "under-voltage has occurred",
         "throttling has occurred",
     )
     _write(system / "sys/devices/platform/soc/soc:firmware/get_throttled", "0\n")
-    assert machine.throttling() == ()
+    assert machine.throttling(system) == ()
+
+
+def test_the_firmware_is_found_under_its_address_too(system: Path) -> None:
+    _write(system / "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "80000\n")
+    assert machine.throttling(system) == ("soft temperature limit has occurred",)
 
 
 def test_vcgencmd_where_the_kernel_does_not_say(system: Path) -> None:
     _write(system / "vcgencmd", "#!/bin/sh\necho throttled=0x4\n")
     (system / "vcgencmd").chmod(0o755)
-    assert machine.throttling() == ("throttled now",)
+    assert machine.throttling(system) == ("throttled now",)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_temperature(system: Path, zones: dict[str, str], expected: float | None
     for index, (kind, level) in enumerate(zones.items()):
         _write(system / f"sys/class/thermal/thermal_zone{index}/type", kind + "\n")
         _write(system / f"sys/class/thermal/thermal_zone{index}/temp", level + "\n")
-    assert machine.cpu_temperature_c() == expected
+    assert machine.cpu_temperature_c(system) == expected
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")

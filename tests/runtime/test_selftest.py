@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from facette_runtime.align import similarity_transform
 from facette_runtime.bundle import Bundle
+from facette_runtime.cli import main
 from facette_runtime.errors import BundleError
 from facette_runtime.manifest import Alignment, Golden, Letterbox
 from facette_runtime.selftest import self_test
+from facette_runtime.types import FloatArray
 from tests.runtime import bundles
 
 GOOD = bundles.manifest(bundles.bundle_files())
@@ -69,7 +75,96 @@ def test_names_a_wrong_embedding(tmp_path: Path) -> None:
     face = GOOD.golden.faces[0]
     turned = replace(face, embedding=tuple(-value for value in face.embedding))
     failures = _failures(tmp_path / "b", golden=Golden((turned,), GOOD.golden.tolerance))
-    assert failures["embed"] == "cosine -1.000000 < 0.9999: check colour order and normalisation"
+    assert (
+        failures["embed"] == "cosine -1.000000 < 0.9999: check colour order (rgb) and normalisation (mean 0, 0, 0; scale 1, 1, 1)"
+    )
+
+
+# Faults where devices and converters make them, in bundles with real graphs.
+
+
+def _report(path: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What `facette-run selftest` prints of a bundle that fails."""
+    assert main(["selftest", "--bundle", str(path)]) == 1
+    return capsys.readouterr().out.splitlines()
+
+
+def _failed_stages(lines: list[str]) -> list[str]:
+    return [line.split()[1].rstrip(":") for line in lines if line.startswith("FAIL ")]
+
+
+def _mean_off(line: str) -> int:
+    """By how much the report says that the mean is off; black pixels of a crop can't be made darker, so it may miss by one."""
+    said = re.search(r"right with .*: the mean that the graph subtracts is about (\d+) too (large|small)", line)
+    assert said is not None, line
+    return int(said[1]) if said[2] == "large" else -int(said[1])
+
+
+@pytest.fixture
+def faulty() -> Any:
+    """The module that builds such bundles; needs onnx to write graphs and ONNX Runtime to run them."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    return importlib.import_module("tests.runtime.faulty")
+
+
+def test_real_graphs_pass(tmp_path: Path, faulty: Any) -> None:
+    assert [check.stage for check in self_test(Bundle.open(faulty.write_bundle(tmp_path / "b"))) if not check.passed] == []
+
+
+def test_names_channels_that_the_detectors_graph_swaps(tmp_path: Path, faulty: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _report(faulty.write_bundle(tmp_path / "b", detector=faulty.detector_graph(channels=(2, 1, 0))), capsys)
+    assert _failed_stages(lines)[0] == "detect"
+    assert "right with red and blue exchanged: the channels are swapped" in lines[1]
+    assert lines[-1] == f"selftest FAILED: {len(_failed_stages(lines))} of 5 checks; the first that differs is detect"
+
+
+def test_names_channels_that_the_embedders_graph_swaps(tmp_path: Path, faulty: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _report(faulty.write_bundle(tmp_path / "b", embedder=faulty.embedder_graph(channels=(2, 1, 0))), capsys)
+    assert _failed_stages(lines) == ["embed", "end"]
+    assert "right with red and blue exchanged: the channels are swapped" in lines[3]
+
+
+@pytest.mark.parametrize("off", [12.0, -20.0])
+def test_names_a_wrong_mean_in_the_detectors_graph(
+    tmp_path: Path, faulty: Any, capsys: pytest.CaptureFixture[str], off: float
+) -> None:
+    graph = faulty.detector_graph(mean=tuple(value + off for value in faulty.MEAN))
+    lines = _report(faulty.write_bundle(tmp_path / "b", detector=graph), capsys)
+    assert _failed_stages(lines)[0] == "detect"
+    assert _mean_off(lines[1]) == pytest.approx(off, abs=1)
+
+
+@pytest.mark.parametrize("off", [12.0, -20.0])
+def test_names_a_wrong_mean_in_the_embedders_graph(
+    tmp_path: Path, faulty: Any, capsys: pytest.CaptureFixture[str], off: float
+) -> None:
+    graph = faulty.embedder_graph(mean=tuple(value + off for value in faulty.MEAN))
+    lines = _report(faulty.write_bundle(tmp_path / "b", embedder=graph), capsys)
+    assert _failed_stages(lines) == ["embed", "end"]
+    assert _mean_off(lines[3]) == pytest.approx(off, abs=1)
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.5, 0.5), (-0.5, 0.0)])
+def test_names_a_half_pixel_shift_of_the_alignment(
+    tmp_path: Path, faulty: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, x: float, y: float
+) -> None:
+    def shifted(source_xy: FloatArray, target_xy: FloatArray) -> np.ndarray:
+        return similarity_transform(source_xy, np.asarray(target_xy) + (x, y))
+
+    path = faulty.write_bundle(tmp_path / "b")
+    monkeypatch.setattr("facette_runtime.align.similarity_transform", shifted)
+    lines = _report(path, capsys)
+    assert _failed_stages(lines)[0] == "align"
+    assert f"right when moved by ({0 - x:+g}, {0 - y:+g}): the crop is half a pixel off" in lines[2]
+
+
+def test_a_graph_that_is_wrong_otherwise_gets_general_advice(tmp_path: Path, faulty: Any) -> None:
+    graph = faulty.embedder_graph(mean=(104.0, 123.0, 117.0), channels=(1, 0, 2))
+    checks = self_test(Bundle.open(faulty.write_bundle(tmp_path / "b", embedder=graph)))
+    (embed,) = (check for check in checks if check.stage == "embed")
+    assert not embed.passed
+    assert embed.finding.endswith("check colour order (rgb) and normalisation (mean 123, 117, 104; scale 0.017, 0.0175, 0.018)")
 
 
 def test_no_golden_faces_is_an_error(tmp_path: Path) -> None:
