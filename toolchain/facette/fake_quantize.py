@@ -1,0 +1,65 @@
+"""What int8 does to a network, in float arithmetic: the grids that the exporters round to.
+
+Weights are symmetric with a scale for each output channel, so that the largest weight of a channel sits on the last code:
+±127 for eight bits. Activations are asymmetric with one scale a tensor (Krishnamoorthi, "Quantizing deep convolutional networks
+for efficient inference", 2018, sections 2.1 and 3.1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+Layer = nn.Conv2d | nn.Linear
+"""A layer whose weights exporters round; output channels come first in both kinds' weights."""
+
+
+def last_code(bits: int) -> int:
+    """The largest code of a symmetric grid: 127 for eight bits.
+
+    Raises:
+        ValueError: fewer than two bits, which leave no codes on both sides of zero.
+    """
+    if bits < 2:
+        raise ValueError(f"bits must be at least 2, but got {bits}")
+    return int(2 ** (bits - 1) - 1)
+
+
+def weight_scale(weight: Tensor, bits: int = 8) -> Tensor:
+    """The step of each output channel's grid, max|w| / 127 for eight bits; 1 where a channel is all zeros.
+
+    Args:
+        weight: float32 [out, ...].
+
+    Returns:
+        float32 [out, 1, ...], of as many dimensions as ``weight``.
+    """
+    reach = weight.detach().flatten(1).abs().amax(1)
+    scale = torch.where(reach > 0, reach / last_code(bits), torch.ones_like(reach))
+    return scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def weight_codes(weight: Tensor, bits: int = 8) -> Tensor:
+    """The nearest codes as float32, shaped as ``weight``, in −127..127 for eight bits."""
+    return (weight.detach() / weight_scale(weight, bits)).round()
+
+
+def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
+    """The weights that the nearest codes stand for. Rounding twice changes nothing."""
+    return weight_codes(weight, bits) * weight_scale(weight, bits)
+
+
+def is_on_grid(weight: Tensor, bits: int = 8) -> bool:
+    """Whether rounding would leave every weight as it is, but for float32's own rounding."""
+    codes = weight.detach() / weight_scale(weight, bits)
+    return bool((codes - codes.round()).abs().max() <= 1e-4)
+
+
+def round_activation(x: Tensor, low: float, high: float, bits: int = 8) -> Tensor:
+    """Clips to [low, high], widened to hold zero, and rounds to 2^bits evenly spaced numbers of which zero is one."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        return x
+    step = (high - low) / (2**bits - 1)
+    zero = round(-low / step)
+    return ((x / step).round() + zero).clamp(0, 2**bits - 1).sub(zero).mul(step)
