@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from facette.catalogue import DLIB_IMAGE
 from facette.importers.dlib import find_dlib_file, import_dlib, read_dlib
 from facette.importers.dlib_format import DlibFile
 from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet
@@ -39,7 +40,7 @@ def test_embeddings_equal_dlibs_on_real_faces(network: DlibResNet, dat_path: Pat
     chips = np.stack([cv2.resize(face, (CHIP_SIZE, CHIP_SIZE)) for face in faces])
     oracle = dlib.face_recognition_model_v1(str(dat_path))
     wanted = np.array([oracle.compute_face_descriptor(cv2.cvtColor(chip, cv2.COLOR_BGR2RGB)) for chip in chips])
-    found = embed(network, torch.from_numpy(chips), torch.device("cpu"))
+    found = embed(network, torch.from_numpy(chips), DLIB_IMAGE, torch.device("cpu"))
     cosines = (found * wanted).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(wanted, axis=1)
     assert len(chips) >= 10
     assert cosines.min() >= 0.99999

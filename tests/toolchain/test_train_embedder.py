@@ -13,15 +13,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from facette.catalogue import DLIB_IMAGE
 from facette.data.faces import aligned_crops, open_faces
+from facette.loading import SearchPath
+from facette.model import Model
 from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet, DlibResNetConfig, chip_alignment
 from facette.toml_file import read_toml
 from facette.train.augment import Augmentation, augment, central
-from facette.train.embedder import EmbedderRecipe, EmbeddingTask, LossWeights, agreement, train_embedder
+from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
+from facette.train.embedder import EmbedderRecipe, train_embedder
 from facette.train.log import read_log
 from facette.train.loop import LoopConfig, fit, learning_rate, pick_precision
+from facette.train.teacher import embed, torch_network
 from facette_runtime.align import align
 from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import EmbeddingDecoder
 from facette_runtime.types import Detections, Image
 
 RECIPES = Path(__file__).parents[2] / "toolchain" / "facette" / "train" / "recipes"
@@ -40,19 +46,24 @@ LOOP = LoopConfig(
 
 
 def _recipe(**changes: object) -> EmbedderRecipe:
-    recipe = EmbedderRecipe("tiny", STUDENT, ("faces",), 4, 8, 2, LossWeights(), Augmentation(), LOOP)
+    recipe = EmbedderRecipe("tiny", ("faces",), 4, 2, LossWeights(), Augmentation(), LOOP, STUDENT, fit_pictures=8)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 
-def _teacher() -> DlibResNet:
+def _teacher() -> Model:
     torch.manual_seed(1)
-    return DlibResNet(TEACHER).eval()
+    decoder = EmbeddingDecoder("embedding", TEACHER.size)
+    return Model("teacher", DlibResNet(TEACHER).eval(), DLIB_IMAGE, decoder, None, chip_alignment(), (), "")
 
 
 def _detect(image: Image) -> Detections:
     """A stand-in that always sees a face at the same place."""
     landmarks = np.array([[[20, 25], [44, 25], [32, 38], [22, 48], [42, 48]]], np.float32)
     return Detections(np.array([[10, 10, 54, 60]], np.float32), np.ones(1, np.float32), landmarks)
+
+
+def _train(recipe: EmbedderRecipe, data: Path, run: Path) -> Agreement:
+    return train_embedder(recipe, data, run, _detect, [_teacher()], SearchPath(data))
 
 
 @pytest.fixture
@@ -67,7 +78,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_the_recipe_runs_from_pictures_to_weights(data: Path) -> None:
-    result = train_embedder(_recipe(), data, data / "run", _detect, _teacher())
+    result = _train(_recipe(), data, data / "run")
     assert result.pictures == 4
     assert np.isfinite(result.distance)
     assert (data / "run" / "tiny.safetensors").stat().st_size > 1000
@@ -77,18 +88,18 @@ def test_the_recipe_runs_from_pictures_to_weights(data: Path) -> None:
 def test_training_brings_the_student_closer(data: Path) -> None:
     loop = dataclasses.replace(LOOP, steps=30, ema_decay=0.5)
     still = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    train_embedder(_recipe(loop=loop, augmentation=still), data, data / "run", _detect, _teacher())
+    _train(_recipe(loop=loop, augmentation=still), data, data / "run")
     distances = [float(row["distance"]) for row in read_log(data / "run" / "log.csv")]
     assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
 
 
 def test_a_killed_run_repeats_the_curve(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = _recipe()
-    train_embedder(recipe, data, data / "whole", _detect, _teacher())
+    _train(recipe, data, data / "whole")
     loss = EmbeddingTask.loss
     calls = 0
 
-    def dies(self: EmbeddingTask, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    def dies(self: EmbeddingTask, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, float]]:
         nonlocal calls
         calls += 1
         if calls == 4:  # the checkpoint is two steps old then
@@ -97,27 +108,27 @@ def test_a_killed_run_repeats_the_curve(data: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(EmbeddingTask, "loss", dies)
     with pytest.raises(KeyboardInterrupt):
-        train_embedder(recipe, data, data / "killed", _detect, _teacher())
+        _train(recipe, data, data / "killed")
     assert len(read_log(data / "killed" / "log.csv")) == 3
     monkeypatch.setattr(EmbeddingTask, "loss", loss)
-    train_embedder(recipe, data, data / "killed", _detect, _teacher())
+    _train(recipe, data, data / "killed")
     curves = [[(row["step"], row["loss"]) for row in read_log(data / run / "log.csv")] for run in ("whole", "killed")]
     assert curves[0] == curves[1]
     assert (data / "whole" / "tiny.safetensors").read_bytes() == (data / "killed" / "tiny.safetensors").read_bytes()
 
 
 def test_another_recipe_does_not_continue_a_run(data: Path) -> None:
-    train_embedder(_recipe(), data, data / "run", _detect, _teacher())
+    _train(_recipe(), data, data / "run")
     faster = _recipe(loop=dataclasses.replace(LOOP, learning_rate=0.1))
     with pytest.raises(FacetteError, match="learning_rate"):
-        train_embedder(faster, data, data / "run", _detect, _teacher())
+        _train(faster, data, data / "run")
 
 
 def test_another_network_does_not_continue_a_run(data: Path) -> None:
-    train_embedder(_recipe(), data, data / "run", _detect, _teacher())
+    _train(_recipe(), data, data / "run")
     wider = dataclasses.replace(STUDENT, streams=(5, 6, 6, 6, 6))
     with pytest.raises(FacetteError, match="DlibResNet has"):
-        train_embedder(_recipe(student=wider), data, data / "run", _detect, _teacher())
+        _train(_recipe(student=wider), data, data / "run")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
@@ -166,7 +177,8 @@ def test_without_disturbance_a_view_is_the_centre() -> None:
 
 def test_agreement_of_a_network_with_itself_is_perfect() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, CHIP_SIZE, CHIP_SIZE, 3), np.uint8)
-    same = agreement(_teacher(), _teacher(), crops)
+    network, pixels = torch_network(_teacher()), torch.from_numpy(crops)
+    same = agreement(network, pixels, torch.from_numpy(embed(network, pixels, DLIB_IMAGE, torch.device("cpu"))), DLIB_IMAGE)
     assert same.distance == pytest.approx(0, abs=1e-6)
     assert same.cosine == pytest.approx(1)
 
@@ -186,7 +198,7 @@ def test_faces_come_from_folders_zips_and_csv(data: Path, kind: str) -> None:
         path = folder
     faces = open_faces(path)
     assert len(faces) == 16
-    assert np.array_equal(faces.picture(3), cv2.imread(str(folder / "03.png")))
+    assert np.array_equal(faces.picture(3), np.asarray(cv2.imread(str(folder / "03.png"))))
     assert faces.labels[3] == {"folder": "", "zip": "faces", "csv": "person3"}[kind]
 
 
@@ -223,4 +235,6 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_reads() -> None:
-    assert read_toml(EmbedderRecipe, RECIPES / "facette-embed.toml").student.size == 128
+    student = read_toml(EmbedderRecipe, RECIPES / "facette-embed.toml").student
+    assert student is not None
+    assert student.size == 128

@@ -12,6 +12,10 @@ _EXAMPLES = """  facette train detector --data data/ --teacher retinaface-mobile
   facette train embedder --data data/ --teacher retinaface-mobilenet025.safetensors --run runs/embed
   facette train embedder --recipe my.toml --data data/ --teacher retinaface-mobilenet025.safetensors --run runs/mine
 
+An embedder's recipe names the student (widths of a network cut out of dlib's, or any network), its teachers (none: dlib's
+original; several: an ensemble), and may ask for hints of the teacher's features, a margin softmax on the data's labels, and a
+TensorBoard log. Data are zip files, folders with a sub-folder for each person, or CSV files with the columns path,label.
+
 A run that was cut off goes on exactly where its last checkpoint was: give the same command again."""
 
 _DEFAULT = {"detector": "facette-detect", "embedder": "facette-embed"}
@@ -24,6 +28,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     command.add_argument("--recipe", metavar="NAME", help="a training recipe's name or .toml file (default: facette's own)")
     command.add_argument("--data", type=Path, metavar="FOLDER", help="with the recipe's pictures (or FACETTE_DATA)")
     command.add_argument("--teacher", required=True, type=Path, metavar="FILE", help="RetinaFace weights: finds the faces")
+    command.add_argument("--weights", type=Path, metavar="FOLDER", help="with the weights a recipe names (or FACETTE_WEIGHTS)")
     command.add_argument("--run", required=True, type=Path, metavar="FOLDER", dest="run_dir", help="checkpoints, log and weights")
 
 
@@ -36,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.kind == "detector":
         _train_detector(recipe, data, arguments.teacher, arguments.run_dir)
     else:
-        _train_embedder(recipe, data, arguments.teacher, arguments.run_dir)
+        weights = folder_option(arguments.weights, "FACETTE_WEIGHTS")
+        _train_embedder(recipe, data, arguments.teacher, weights, arguments.run_dir)
 
 
 def _recipe_path(name: str) -> Path:
@@ -56,19 +62,20 @@ def _train_detector(recipe: Path, data: Path, teacher: Path, run_dir: Path) -> N
     print(train_detector(read_toml(DetectorTraining, recipe), data, teacher, run_dir))
 
 
-def _train_embedder(recipe: Path, data: Path, teacher: Path, run_dir: Path) -> None:
+def _train_embedder(recipe: Path, data: Path, finder_weights: Path, weights: Path | None, run_dir: Path) -> None:
     from facette.entries import REFERENCE, detector_entry
-    from facette.importers.dlib import find_dlib_file, read_dlib
     from facette.loading import SearchPath, load_detector
     from facette.recipe import DetectorRecipe
     from facette.reference import reference_engine
     from facette.toml_file import read_toml
-    from facette.train.embedder import EmbedderRecipe, train_embedder
+    from facette.train.embedder import EmbedderRecipe, load_teachers, train_embedder
     from facette_runtime.detect import Detector
 
-    finder = load_detector(DetectorRecipe("retinaface-mobilenet025", str(teacher.resolve())), SearchPath(teacher.parent))
+    path = str(finder_weights.resolve())
+    finder = load_detector(DetectorRecipe("retinaface-mobilenet025", path), SearchPath(finder_weights.parent))
     detect = Detector(reference_engine(finder), detector_entry(finder, REFERENCE))
     settings = read_toml(EmbedderRecipe, recipe)
-    agreement = train_embedder(settings, data, run_dir, detect, read_dlib(find_dlib_file()))
-    weights = run_dir / f"{settings.name}.safetensors"
-    print(f"{weights}: mean distance to the teacher {agreement.distance:.3f}, cosine {agreement.cosine:.4f}")
+    search = SearchPath(recipe.parent, weights)
+    agreement = train_embedder(settings, data, run_dir, detect, load_teachers(settings, search), search)
+    made = run_dir / f"{settings.name}.safetensors"
+    print(f"{made}: mean distance to the teacher {agreement.distance:.3f}, cosine {agreement.cosine:.4f}")

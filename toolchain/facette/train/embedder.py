@@ -1,90 +1,87 @@
-"""Distils a small face embedder from a large one: same pictures, same embeddings.
+"""Distils a small face embedder from a large one, or from several: same pictures, same embeddings.
 
-The student is cut out of the teacher (`facette.train.shrink`) and trained to give the teacher's embedding of every
-view. No label is used, so galleries made with the teacher stay valid and any faces will do as data.
+The student is cut out of dlib's network (`facette.train.shrink`), or is any embedder that a recipe can name. No label is needed,
+so any faces will do as data, and galleries made with the teacher stay valid; where there are labels, a margin softmax can use them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from facette.data.faces import aligned_crops, open_faces
-from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet, DlibResNetConfig, chip_alignment
+from facette.data.faces import open_faces
+from facette.loading import SearchPath, load_embedder
+from facette.model import Model
+from facette.nets.dlib_resnet import DlibResNet, DlibResNetConfig
+from facette.recipe import EmbedderRecipe as NetworkRecipe
 from facette.train.augment import Augmentation, central
-from facette.train.loop import LoopConfig, channels_last, fit
+from facette.train.crops import labelled_crops
+from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
+from facette.train.hints import HintGiver, Hints
+from facette.train.loop import LoopConfig, channels_last, fit, pick_device
+from facette.train.margin import Margin, MarginHead, People, classes_of
+from facette.train.pixels import normalize_pixels
 from facette.train.shrink import shrink
-from facette.train.teacher import Teacher, embed, normalize_pixels
-from facette.train.views import Views
+from facette.train.student import dlib_teacher, student_model
+from facette.train.teacher import Teacher, embedding_size, torch_network
+from facette.train.teachers import Combine, Teachers
+from facette.train.views import Views, with_margin
 from facette.weights import load_weights, write_weights
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Detections, Image
 
-MARGIN_SIZE = 182  # side of the cached crops: CHIP_SIZE and a margin for the augmentation
-
-
-@dataclass(frozen=True, slots=True)
-class LossWeights:
-    """Weights of the parts of the loss.
-
-    Attributes:
-        distance: mean Euclidean distance of student and teacher embedding.
-        squared: mean squared distance; punishes the worst faces more.
-        cosine: one minus their cosine.
-        relation: mean absolute difference of the two batches' matrices of pairwise distances (Park et al.,
-            "Relational knowledge distillation", 2019, section 3.2.1, not normalised, since the scale of the distances
-            must be kept).
-    """
-
-    distance: float = 1.0
-    squared: float = 1.0
-    cosine: float = 1.0
-    relation: float = 0.5
-
 
 @dataclass(frozen=True, slots=True)
 class EmbedderRecipe:
-    """Everything that decides the weights, besides the data and the teacher.
+    """Everything that decides the weights, besides the data and the teachers' weights.
 
     Attributes:
         name: of the network.
-        student: its widths.
         data: file or folder names in the data folder (see `facette.data.faces.open_faces`).
         validation: pictures of the first data set held back.
-        fit_pictures: faces that the closed-form cut is fitted on.
         views: different views of each picture; the teacher is asked once for each, and the answer kept.
+        loss, augmentation, loop: see there.
+        student: widths of a network cut out of the first teacher, which must then be dlib's. Either this or ``network``.
+        network: any embedder, as in a compile recipe; without ``weights`` it starts from random ones.
+        fit_pictures: faces that the closed-form cut is fitted on, and the axes of an ensemble.
+        teachers: embedders as in a compile recipe; none means dlib's original.
+        combine: how several teachers become one target: "concatenate" or "average".
+        hints: features of the first teacher to imitate too; it must then be fed like the student.
+        margin: a margin softmax on the data's labels beside the distillation.
     """
 
     name: str
-    student: DlibResNetConfig
     data: tuple[str, ...]
     validation: int
-    fit_pictures: int
     views: int
     loss: LossWeights
     augmentation: Augmentation
     loop: LoopConfig
+    student: DlibResNetConfig | None = None
+    network: NetworkRecipe | None = None
+    fit_pictures: int = 2000
+    teachers: tuple[NetworkRecipe, ...] = ()
+    combine: Combine = "concatenate"
+    hints: Hints | None = None
+    margin: Margin | None = None
+
+    def __post_init__(self) -> None:
+        if (self.student is None) == (self.network is None):
+            raise ValueError("give either student (widths of a network cut out of dlib's) or network (any embedder)")
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How close a student's embeddings are to the teacher's.
+def load_teachers(recipe: EmbedderRecipe, search: SearchPath) -> list[Model]:
+    """The recipe's teachers.
 
-    Attributes:
-        distance: mean Euclidean distance, un-normalised embeddings.
-        cosine: mean cosine.
-        pictures: how many faces.
+    Raises:
+        FacetteError: a network is unknown, or its weights are missing.
     """
-
-    distance: float
-    cosine: float
-    pictures: int
+    return [load_embedder(wish, search) for wish in recipe.teachers] or [dlib_teacher()]
 
 
 def train_embedder(
@@ -92,88 +89,105 @@ def train_embedder(
     data_dir: Path,
     run_dir: Path,
     detect: Callable[[Image], Detections],
-    teacher: DlibResNet,
+    teachers: Sequence[Model],
+    search: SearchPath,
 ) -> Agreement:
-    """Aligns the faces, cuts the teacher down, trains, and writes ``run_dir/NAME.safetensors``. Run again, it goes on.
+    """Aligns the faces, makes the first student, trains, and writes ``run_dir/NAME.safetensors``. Run again, it goes on.
 
     Args:
         recipe: what to do.
         data_dir: where the recipe's data lies.
         run_dir: the run's folder.
         detect: finds faces in a BGR picture, best first, for the alignment.
-        teacher: the network to imitate, in eval mode; usually `facette.importers.dlib.read_dlib`'s.
+        teachers: the networks to imitate; see `load_teachers`.
+        search: where the student's weights are looked for.
 
     Returns:
-        The trained student's agreement with the teacher on the validation faces.
+        The trained student's agreement with the teachers' target on the validation faces.
 
     Raises:
-        FacetteError: data are missing, or the run folder holds another run.
+        FacetteError: data are missing, networks don't fit together, or the run folder holds another run.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    alignment = chip_alignment(MARGIN_SIZE, (MARGIN_SIZE / CHIP_SIZE * 1.5 - 1) / 2)
-    sets = [
-        aligned_crops(open_faces(data_dir / name), detect, alignment, run_dir / f"{Path(name).stem}.npy") for name in recipe.data
-    ]
+    start = run_dir / "start.safetensors"
+    base = teachers[0] if recipe.network is None else student_model(recipe.network, search, recipe.loop.seed, start)
+    assert base.alignment is not None
+    alignment, size = with_margin(base.alignment), base.image.size_wh[0]
+    found = [labelled_crops(open_faces(data_dir / name), detect, alignment, _crops(run_dir, name)) for name in recipe.data]
+    sets = [crops for crops, _ in found]
     if recipe.validation + recipe.fit_pictures > len(sets[0]):
         raise FacetteError(f"{recipe.data[0]}: {len(sets[0])} faces are too few for {recipe.validation} + {recipe.fit_pictures}")
     # Spread over the data set, whose order often follows its labels.
     held_back = np.linspace(0, len(sets[0]) - 1, recipe.validation).astype(int)
     training = np.setdiff1d(np.arange(sum(map(len, sets))), held_back)
-    student = _first_student(recipe, teacher, sets[0], training[training < len(sets[0])], run_dir / "cut.safetensors")
-    answers = Teacher(teacher, run_dir / "teacher.npy", sum(map(len, sets)), recipe.views, recipe.loop)
-    source = Views(sets, training, answers, recipe.views, recipe.augmentation, recipe.loop)
-    network = fit(EmbeddingTask(student, recipe.loss), source.batches, recipe.loop, run_dir)
-    write_weights(network.state_dict(), run_dir / f"{recipe.name}.safetensors")
-    return agreement(network, teacher.cpu(), central(sets[0][held_back], CHIP_SIZE))
+    sample = _sample(recipe, sets[0], training[training < len(sets[0])], size)
+    model = _cut(recipe.student, base, sample, recipe.loop.seed, run_dir / "cut.safetensors") if recipe.student else base
+    answers = _teachers(recipe, teachers, model, sum(map(len, sets)), sample, run_dir)
+    people = _people(recipe, [label for _, labels in found for label in labels], embedding_size(model))
+    student = torch_network(model)
+    task = EmbeddingTask(student, model.image, recipe.loss, _hints(recipe, teachers[0], model), people)
+    source = Views(sets, training, size, answers, recipe.views, recipe.augmentation, recipe.loop)
+    fit(task, source.batches, recipe.loop, run_dir)
+    write_weights(student.state_dict(), run_dir / f"{recipe.name}.safetensors")
+    pixels = torch.from_numpy(np.ascontiguousarray(central(sets[0][held_back], size)))
+    return agreement(student, pixels, answers.ask(pixels), model.image)
 
 
-def _first_student(recipe: EmbedderRecipe, teacher: DlibResNet, crops: np.ndarray, rows: np.ndarray, path: Path) -> DlibResNet:
-    """The cut network, from ``path`` if an earlier start left it there: a resumed run begins with the same weights."""
-    if path.exists():
-        student = DlibResNet(recipe.student)
-        load_weights(student, path)
-        return student
+def _crops(run_dir: Path, name: str) -> Path:
+    return run_dir / f"{Path(name).stem}.npy"
+
+
+def _sample(recipe: EmbedderRecipe, crops: np.ndarray, rows: np.ndarray, size: int) -> torch.Tensor:
+    """Undisturbed training faces, in random order: uint8 [n, size, size, 3]."""
     spread = np.linspace(0, len(rows) - 1, recipe.fit_pictures).astype(int)
     picked = crops[rows[np.random.default_rng(recipe.loop.seed).permutation(spread)]]
-    pixels = torch.from_numpy(np.ascontiguousarray(central(picked, CHIP_SIZE)))
-    student = shrink(channels_last(teacher), recipe.student, pixels, normalize_pixels, recipe.loop.seed)
-    write_weights(student.state_dict(), path)
-    return student
+    return torch.from_numpy(np.ascontiguousarray(central(picked, size)))
 
 
-class EmbeddingTask:
-    """The distillation loss; a batch is uint8 [n, size, size, 3] BGR pixels and the teacher's float32 [n, d]."""
-
-    def __init__(self, student: nn.Module, weights: LossWeights) -> None:
-        self.student: nn.Module = channels_last(student)
-        self._weights = weights
-
-    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        pixels, wanted = batch
-        found = self.student(normalize_pixels(pixels)).float()
-        squared = (found - wanted).square().sum(1)
-        distance = (squared + 1e-8).sqrt().mean()
-        cosine = 1 - F.cosine_similarity(found, wanted).mean()
-        relation = (_distances(found) - _distances(wanted)).abs().mean()
-        weights = self._weights
-        total = (
-            weights.distance * distance + weights.squared * squared.mean() + weights.cosine * cosine + weights.relation * relation
+def _cut(widths: DlibResNetConfig, teacher: Model, sample: torch.Tensor, seed: int, path: Path) -> Model:
+    """The cut network, from ``path`` if an earlier start left it there: a resumed run begins with the same weights."""
+    student = DlibResNet(widths).eval()
+    if path.exists():
+        load_weights(student, path)
+        return replace(teacher, network=student)
+    network = torch_network(teacher)
+    if not isinstance(network, DlibResNet):
+        raise FacetteError(
+            f"student: only dlib's network can be cut to widths, but the first teacher is {teacher.name}; use network"
         )
-        return total, {
-            "distance": float(distance.detach()),
-            "cosine": float(cosine.detach()),
-            "relation": float(relation.detach()),
-        }
+    student = shrink(channels_last(network), widths, sample, lambda part: normalize_pixels(part, teacher.image), seed)
+    write_weights(student.state_dict(), path)
+    return replace(teacher, network=student)
 
 
-def agreement(student: nn.Module, teacher: nn.Module, crops: Image) -> Agreement:
-    """Compares the two networks, both in eval mode on the CPU, on uint8 [n, size, size, 3] BGR crops."""
-    pixels = torch.from_numpy(np.ascontiguousarray(crops))
-    ours, theirs = (torch.from_numpy(embed(network, pixels, torch.device("cpu"))) for network in (student, teacher))
-    return Agreement(float((ours - theirs).norm(dim=1).mean()), float(F.cosine_similarity(ours, theirs).mean()), len(pixels))
+def _teachers(
+    recipe: EmbedderRecipe, teachers: Sequence[Model], student: Model, faces: int, sample: torch.Tensor, run_dir: Path
+) -> Teachers:
+    single = [
+        Teacher(
+            model,
+            run_dir / (f"teacher-{number}.npy" if number else "teacher.npy"),
+            faces,
+            recipe.views,
+            recipe.loop,
+            student.alignment,
+        )
+        for number, model in enumerate(teachers)
+    ]
+    return Teachers(single, embedding_size(student), recipe.combine, sample, run_dir / "axes.safetensors")
 
 
-def _distances(x: Tensor) -> Tensor:
-    # Through the Gram matrix: torch.cdist has no gradient at distance zero, which every face has to itself.
-    squares = x.square().sum(1)
-    return (squares[:, None] + squares - 2 * x @ x.T).clamp_min(1e-6).sqrt()
+def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver | None:
+    if recipe.hints is None:
+        return None
+    if teacher.image != student.image:
+        raise FacetteError(f"hints: {teacher.name} is not fed like {student.name}, so their features can't be compared")
+    return HintGiver(recipe.hints, copy.deepcopy(torch_network(teacher)), pick_device(recipe.loop.device))
+
+
+def _people(recipe: EmbedderRecipe, labels: Sequence[str], size: int) -> People | None:
+    if recipe.margin is None:
+        return None
+    classes, count = classes_of(labels, recipe.margin.smallest_class)
+    torch.manual_seed(recipe.loop.seed)
+    return People(MarginHead(count, size, recipe.margin), classes, recipe.margin.weight)

@@ -1,4 +1,4 @@
-"""Solves one convolution at a time, in closed form."""
+"""Solves one layer at a time, in closed form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 CHUNK = 64  # pictures at a time
 SAMPLES = 400_000  # output positions one problem sees at most
+PER_UNKNOWN = 1000  # positions for each unknown of an output, where that is fewer
 RIDGE = 1e-3  # pull towards the inherited weights, as a part of the mean of the Gram matrix's diagonal
 
 
@@ -51,12 +52,44 @@ def solve(pairs: Iterable[tuple[Tensor, Tensor]], inherited: Tensor, *, bias: bo
     return solution[:-1].T, solution[-1]
 
 
-def _patches(conv: nn.Conv2d, x: Tensor, wanted: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _patches(
+    conv: nn.Conv2d, x: Tensor, wanted: Tensor, generator: torch.Generator, samples: int = SAMPLES
+) -> Iterator[tuple[Tensor, Tensor]]:
     """What the convolution sees, and what it should give, at a random sample of positions: [m, inputs × 9], [m, outputs]."""
     assert not isinstance(conv.padding, str)
     positions = wanted.shape[2] * wanted.shape[3]
-    share = min(positions, max(1, SAMPLES // len(x)))
+    share = min(positions, max(1, samples // len(x)))
     for some, targets in zip(torch.split(x, CHUNK), torch.split(wanted, CHUNK), strict=True):
         picked = torch.randperm(positions, generator=generator)[:share]
-        patches = F.unfold(some, (3, 3), padding=conv.padding, stride=conv.stride)[:, :, picked]
+        patches = F.unfold(some, conv.kernel_size, padding=conv.padding, stride=conv.stride)[:, :, picked]
         yield patches.transpose(1, 2).flatten(0, 1), targets.flatten(2)[:, :, picked].transpose(1, 2).flatten(0, 1)
+
+
+def fit_layer(layer: nn.Conv2d | nn.Linear, x: Tensor, wanted: Tensor, inherited: Tensor, generator: torch.Generator) -> None:
+    """As `fit_conv`, for a linear layer or a convolution of any kernel, with or without bias, that has one group."""
+    if isinstance(layer, nn.Conv2d):
+        pairs = _patches(layer, x, wanted, generator, min(SAMPLES, PER_UNKNOWN * inherited[0].numel()))
+    else:
+        pairs = zip(torch.split(x, CHUNK), torch.split(wanted, CHUNK), strict=True)
+    weight, bias = solve(pairs, inherited.flatten(1), bias=layer.bias is not None)
+    layer.weight.copy_(weight.reshape(layer.weight.shape))
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
+
+
+def fit_depthwise(conv: nn.Conv2d, x: Tensor, wanted: Tensor, inherited: Tensor, generator: torch.Generator) -> None:
+    """As `fit_conv`, for a depthwise convolution: each channel is a small problem of its own, all are solved at once."""
+    channels, taps = conv.out_channels, conv.weight[0].numel()
+    gram = torch.zeros(channels, taps + 1, taps + 1, dtype=torch.double)
+    cross = torch.zeros(channels, taps + 1, dtype=torch.double)
+    for patches, targets in _patches(conv, x, wanted, generator, PER_UNKNOWN * taps):
+        columns = torch.cat([patches.reshape(-1, channels, taps), torch.ones(len(patches), channels, 1)], dim=2).transpose(0, 1)
+        gram += (columns.transpose(1, 2) @ columns).double()
+        cross += torch.einsum("cmt,mc->ct", columns, targets).double()
+    pull = RIDGE * gram.diagonal(dim1=1, dim2=2)[:, :-1].mean(1, keepdim=True).expand(-1, taps + 1).clone() + 1e-6
+    pull[:, -1] = 1e-9 if conv.bias is not None else 1e12
+    centre = torch.cat([inherited.flatten(1), torch.zeros(channels, 1)], dim=1).double()
+    solution = torch.linalg.solve(gram + torch.diag_embed(pull), cross + pull * centre).float()
+    conv.weight.copy_(solution[:, :-1].reshape(conv.weight.shape))
+    if conv.bias is not None:
+        conv.bias.copy_(solution[:, -1])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facette.train.ema import Ema
-from facette.train.log import CsvLog
+from facette.train.log import LogKind, Logs
 from facette.train.state import load_state, save_state
 from facette_runtime.errors import FacetteError
 
@@ -54,8 +54,10 @@ class LoopConfig:
         ema_decay: of the exponential moving average of the weights that `fit` returns; 0 switches it off.
         clip_norm: gradients are scaled down to this norm; 0 switches it off.
         checkpoint_every, log_every: in steps.
+        log: "csv" (``log.csv`` in the run's folder), "tensorboard" (event files below it), or both.
         threads: torch's intra-op threads; 0 leaves them as they are.
         device: "auto", "cpu" or "cuda".
+        freeze_batch_norm: batch norms keep their running statistics and use them; only scale and shift are trained.
         precision: of the forward pass; "auto" is bf16 where the hardware has it, else fp32. fp16 is for CUDA only.
     """
 
@@ -73,6 +75,8 @@ class LoopConfig:
     threads: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: TrainPrecision = "auto"
+    freeze_batch_norm: bool = False
+    log: tuple[LogKind, ...] = ("csv",)
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
@@ -98,6 +102,8 @@ def fit(task: Task[Any], batches: Callable[[int], Iterator[Any]], config: LoopCo
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     student = task.student.to(device).train()
+    if config.freeze_batch_norm:
+        _freeze_batch_norm(student)
     optimizer = _optimizer(student, config)
     precision = pick_precision(config.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -106,7 +112,7 @@ def fit(task: Task[Any], batches: Callable[[int], Iterator[Any]], config: LoopCo
     checkpoint = run_dir / "checkpoint.pt"
     first = load_state(checkpoint, config, student, ema, optimizer, scaler) if checkpoint.exists() else 0
     progress = tqdm(total=config.steps, initial=first, unit="step", dynamic_ncols=True)
-    with CsvLog(run_dir / "log.csv", first) as log, progress as bar:
+    with Logs(config.log, run_dir, first) as log, progress as bar:
         source = batches(first) if first < config.steps else iter(())
         logged_at, logged_step = time.perf_counter(), first
         for step in range(first, config.steps):
@@ -132,6 +138,12 @@ def fit(task: Task[Any], batches: Callable[[int], Iterator[Any]], config: LoopCo
 def channels_last(module: NetworkT) -> NetworkT:
     """Lays a network's weights out channels-last, in place, as convolutions run fastest on CPUs and tensor cores."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
+    return module
+
+
+def contiguous(module: NetworkT) -> NetworkT:
+    """Undoes `channels_last`, in place: exporters and other passes expect torch's usual layout."""
+    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stubs lack this form
     return module
 
 
@@ -189,6 +201,12 @@ def _update(
     scaler.step(optimizer)
     scaler.update()
     return value
+
+
+def _freeze_batch_norm(student: nn.Module) -> None:
+    for part in student.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.eval()
 
 
 def _optimizer(student: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:

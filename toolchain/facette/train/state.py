@@ -14,7 +14,7 @@ from facette_runtime.files import replacing
 from facette_runtime.schema import to_dict
 
 # What may change when a run is continued, because the curve does not depend on it.
-_FREE = {"checkpoint_every", "log_every", "threads", "device", "precision"}
+_FREE = {"checkpoint_every", "log_every", "log", "threads", "device", "precision"}
 
 
 def save_state(

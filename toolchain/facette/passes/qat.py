@@ -1,0 +1,171 @@
+"""Quantization-aware training: the network learns with int8's rounding in its way (Jacob et al., 2018, section 3).
+
+Rounding stands where the engine rounds, and nowhere else: on weights, on what a convolution gives behind the activation that is
+fused with it, and on both sides of sums. What comes out is a float network whose weights have learnt to be rounded; the exporter
+finds the activations' ranges as for any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from facette.model import Model
+from facette.train.augment import central
+from facette.train.fake_int8 import RoundedActivation, RoundedWeight
+from facette.train.fold import fold_in_place
+from facette.train.pixels import normalize_pixels
+from facette.train.recovery import Recovery, check_crops, recover
+from facette.train.teacher import torch_network
+from facette_runtime.errors import FacetteError
+
+QatEngine = Literal["onnxruntime", "litert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an engine rounds besides weights and what weighted layers are given: modules and functions by their fx target.
+
+    Attributes:
+        fused: activations that run within the layer before them, so that nothing is rounded between.
+        joining: have integer kernels of their own; each of their tensors is rounded.
+        moving: only move numbers: what comes out is rounded as what goes in.
+        last: whether the network's own output is rounded.
+    """
+
+    fused: frozenset[Any]
+    joining: frozenset[Any]
+    moving: frozenset[Any]
+    last: bool
+
+
+_RELU = {nn.ReLU, F.relu, torch.relu, "relu"}
+_SUMS = {operator.add, operator.iadd, torch.add, "add", torch.cat}
+_POOLS = {nn.AvgPool2d, nn.AdaptiveAvgPool2d, F.avg_pool2d, F.adaptive_avg_pool2d}
+_MOVES = {nn.Identity, nn.Dropout, nn.Flatten, nn.MaxPool2d, F.max_pool2d, F.pad, torch.flatten, "flatten", "reshape", "view"}
+
+RULES: dict[QatEngine, Rules] = {
+    "onnxruntime": Rules(frozenset(_RELU), frozenset(_SUMS | _POOLS), frozenset(_MOVES), last=False),
+    "litert": Rules(
+        frozenset(_RELU | {nn.ReLU6, F.relu6}), frozenset(_SUMS | {"mean", torch.mean}), frozenset(_MOVES | _POOLS), last=True
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Qat(Recovery):
+    """Settings of `qat`: those of `Recovery`, with defaults for a network that needs little.
+
+    Attributes:
+        engine: whose rules are followed.
+        range_momentum: how fast an activation's range follows the batches.
+        range_faces: faces that set the ranges before the first step.
+    """
+
+    kind: Literal["qat"] = "qat"
+    engine: QatEngine = "onnxruntime"
+    range_momentum: float = 0.01
+    range_faces: int = 256
+    steps: int = 600
+    learning_rate: float = 1e-4
+
+
+def qat(model: Model, teacher: Model, settings: Qat, crops: Sequence[np.ndarray], run_dir: Path) -> Model:
+    """Trains ``model`` under int8's rounding to give the embeddings of ``teacher``; batch norms are folded first.
+
+    Args and returns as `facette.passes.distil.distil`: the weights that come back are float, and not yet rounded.
+
+    Raises:
+        FacetteError: torch.fx can't trace the network, there are too few faces, or the run folder holds another run.
+    """
+    check_crops(model, teacher, crops)
+    student, original = copy.deepcopy(torch_network(model)), copy.deepcopy(torch_network(teacher))
+    if not fold_in_place(student):
+        raise FacetteError(f"{model.name}: torch.fx can't trace this network, so qat can't tell where int8 rounds")
+    fold_in_place(original)
+    rounded = with_rounding(student, settings.engine, settings.range_momentum)
+    faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
+    with torch.no_grad():
+        for part in torch.split(faces, settings.batch):
+            rounded.train()(normalize_pixels(part, model.image))
+    recover(rounded, model, teacher, original, settings, crops, run_dir)
+    for layer in _weighted(student):
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    return replace(model, network=student.eval(), statistics=None)
+
+
+def with_rounding(student: nn.Module, engine: QatEngine, momentum: float) -> fx.GraphModule:
+    """A graph over the modules of ``student``, which share their parameters with it, with rounding in it.
+
+    The student's own layers get a parametrization of their weights.
+    """
+    graph = student.graph if isinstance(student, fx.GraphModule) else fx.symbolic_trace(student).graph
+    rounded = fx.GraphModule(student, copy.deepcopy(graph))
+    for number, node in enumerate(rounded_nodes(rounded, RULES[engine])):
+        name = f"rounding_{number}"
+        rounded.add_submodule(name, RoundedActivation(momentum))
+        with rounded.graph.inserting_after(node):
+            after = rounded.graph.call_module(name, (node,))
+        node.replace_all_uses_with(after)
+        after.args = (node,)
+    rounded.recompile()
+    for layer in _weighted(student):
+        parametrize.register_parametrization(layer, "weight", RoundedWeight())
+    return rounded
+
+
+def rounded_nodes(graph: fx.GraphModule, rules: Rules) -> list[fx.Node]:
+    """The nodes whose values an engine keeps as integers, in order."""
+    kind = _kinds(graph)
+    chosen: dict[fx.Node, None] = {}
+    for node in graph.graph.nodes:
+        joins = kind(node) in rules.joining
+        if not joins and kind(node) not in (nn.Conv2d, nn.Linear):
+            continue
+        for given in node.all_input_nodes:
+            chosen[_source(given, rules, kind)] = None
+        result = _behind_activation(node, rules, kind)
+        if rules.last or not _is_output(result):
+            chosen[result] = None
+    return [node for node in graph.graph.nodes if node in chosen]
+
+
+def _kinds(graph: fx.GraphModule) -> Callable[[fx.Node], Any]:
+    modules = dict(graph.named_modules())
+
+    def kind(node: fx.Node) -> Any:
+        return type(modules[str(node.target)]) if node.op == "call_module" else node.target
+
+    return kind
+
+
+def _source(node: fx.Node, rules: Rules, kind: Callable[[fx.Node], Any]) -> fx.Node:
+    while kind(node) in rules.moving:
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _behind_activation(node: fx.Node, rules: Rules, kind: Callable[[fx.Node], Any]) -> fx.Node:
+    last = node
+    while len(last.users) == 1 and kind(next(iter(last.users))) is nn.Identity:  # a batch norm stood here
+        last = next(iter(last.users))
+    users = list(last.users)
+    return users[0] if len(users) == 1 and kind(users[0]) in rules.fused else node
+
+
+def _is_output(node: fx.Node) -> bool:
+    return all(user.op == "output" for user in node.users)
+
+
+def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    return [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]

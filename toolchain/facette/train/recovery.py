@@ -1,0 +1,136 @@
+"""What passes that train have in common: a changed network learns to give the original's embeddings again, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch import nn
+
+from facette.model import Model
+from facette.train.augment import Augmentation
+from facette.train.distillation import EmbeddingTask, LossWeights
+from facette.train.hints import HintGiver, Hints
+from facette.train.loop import LoopConfig, TrainPrecision, contiguous, fit, pick_device
+from facette.train.quick import quicken, restore
+from facette.train.teacher import Teacher
+from facette.train.views import Views, with_margin
+from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import Alignment
+
+BY_COSINE = LossWeights(normalize=True)
+"""Embeddings compared at length one, as the runtime compares them."""
+
+NO_HINTS = Hints()
+AS_SEEN = Augmentation()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a network is trained back to what it was.
+
+    Attributes:
+        steps, batch, learning_rate, weight_decay, warmup, ema, clip, optimizer, seed, precision: see `LoopConfig`.
+        views: different views of each face; the teacher is asked once for each, and the answer kept.
+        loss: weights of the loss's parts.
+        hints: features of the teacher to imitate too; none by default.
+        augmentation: how strong the views are disturbed.
+        checkpoint_every: in steps.
+    """
+
+    steps: int = 4000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    warmup: int = 100
+    ema: float = 0.998
+    clip: float = 1.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    seed: int = 0
+    views: int = 3
+    loss: LossWeights = BY_COSINE
+    hints: Hints = NO_HINTS
+    augmentation: Augmentation = AS_SEEN
+    precision: TrainPrecision = "auto"
+    checkpoint_every: int = 200
+
+    @property
+    def loop(self) -> LoopConfig:
+        """What the training loop is told."""
+        return LoopConfig(
+            steps=self.steps,
+            batch_size=self.batch,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
+            warmup_steps=self.warmup,
+            ema_decay=self.ema,
+            clip_norm=self.clip,
+            checkpoint_every=self.checkpoint_every,
+            seed=self.seed,
+            precision=self.precision,
+            freeze_batch_norm=True,
+        )
+
+
+def training_alignment(model: Model) -> Alignment:
+    """How faces are cut for training: the model's own scale, with a border for rotation and shift.
+
+    Raises:
+        FacetteError: the model is no embedder, or its crop is not square.
+    """
+    if model.alignment is None:
+        raise FacetteError(f"{model.name}: is a detector; only an embedder can be distilled")
+    return with_margin(model.alignment)
+
+
+def check_crops(model: Model, teacher: Model, crops: Sequence[np.ndarray]) -> None:
+    """Refuses what training could not use.
+
+    Raises:
+        FacetteError: crops of another kind than `training_alignment` gives, or a teacher that takes other pictures.
+    """
+    side = training_alignment(model).size_wh[0]
+    for part in crops:
+        if part.dtype != np.uint8 or part.shape[1:] != (side, side, 3):
+            raise FacetteError(f"{model.name}: crops must be uint8 [n, {side}, {side}, 3], but got {part.dtype} {part.shape}")
+    if teacher.image != model.image:
+        raise FacetteError(f"teacher {teacher.name} is not fed like {model.name}: {teacher.image} against {model.image}")
+
+
+def recover(
+    student: nn.Module,
+    model: Model,
+    teacher: Model,
+    original: nn.Module,
+    settings: Recovery,
+    crops: Sequence[np.ndarray],
+    run_dir: Path,
+) -> nn.Module:
+    """Trains ``student`` in place and returns it, in eval mode on the CPU.
+
+    Args:
+        student: what is trained.
+        model: says how both networks are fed.
+        teacher: the original.
+        original: its module, whose features hints come from; may be changed.
+        settings: how.
+        crops: uint8 [n, s, s, 3] arrays, BGR, cut by `training_alignment`.
+        run_dir: the run's folder. An unfinished run in it goes on exactly where it was; a finished one is not repeated.
+
+    Raises:
+        FacetteError: there are too few faces, or the run folder holds another run.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    config = settings.loop
+    faces = np.arange(sum(map(len, crops)))
+    quicken(student)
+    hints = HintGiver(settings.hints, original, pick_device(config.device)) if settings.hints.layers else None
+    answers = None if hints else Teacher(teacher, run_dir / "teacher.npy", len(faces), settings.views, config)
+    task = EmbeddingTask(student, model.image, settings.loss, hints)
+    source = Views(crops, faces, model.image.size_wh[0], answers, settings.views, settings.augmentation, config)
+    fit(task, source.batches, config, run_dir)
+    return contiguous(restore(student)).eval()
