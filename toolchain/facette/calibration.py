@@ -12,8 +12,24 @@ RangeMethod = Literal["min-max", "percentile", "entropy", "mse"]
 """How a tensor's range follows from the values seen: the extremes; all but the outermost 0.01 %; the clipping whose histogram
 keeps most information (Kullback–Leibler); the clipping with the least mean squared rounding error."""
 
+Repair = Literal["none", "correct-bias", "round-adaptively"]
+"""What is done to the float weights first, so that rounding them harms less: see the passes of these names."""
+
 Ranges = Mapping[str, tuple[float, float]]
 """Smallest and largest value by tensor name, of one engine's float graph in one form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """One way to int8."""
+
+    method: RangeMethod
+    repair: Repair = "none"
+
+    @property
+    def label(self) -> str:
+        """For tables."""
+        return self.method if self.repair == "none" else f"{self.method}, {self.repair}"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def export(model: Model, engine: str, precision: Precision, calibration: Calibra
 
 
 def observe(model: Model, engine: str, calibration: Calibration) -> Ranges:
-    """The ranges that ``calibration``'s pictures give in an engine's float graph: kept with the weights, they stand in for pictures.
+    """The ranges that the pictures give in an engine's float graph: kept with the weights, they stand in for pictures.
 
     Raises:
         FacetteError: an engine whose quantizer takes pictures only.

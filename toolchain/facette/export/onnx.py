@@ -1,118 +1,44 @@
-"""ONNX for ONNX Runtime: torch's exporter, then onnxslim. A user's ONNX file gets the normalisation in front."""
+"""ONNX for ONNX Runtime on CPUs, in each precision that it has."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import onnx
-import onnx.compose
-import onnx.version_converter
-import onnxslim
-import torch
-from onnx import ModelProto, TensorProto, helper
-
 from facette.calibration import Calibration
 from facette.export.artifact import Artifact
-from facette.export.device_input import INPUT_NAME, DeviceNetwork, example_input
-from facette.export.quiet import quiet
-from facette.model import EMBEDDER_OUTPUTS, Model
+from facette.export.onnx_graph import float_onnx
+from facette.export.onnx_int8 import quantize_onnx
+from facette.export.onnx_ranges import observe_onnx
+from facette.export.onnx_weights import halve_weights, quantize_dynamically, quantize_weights
+from facette.model import Model
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Precision
 
-OPSET = 18
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
 
 
 def export_onnx(model: Model, precision: Precision, calibration: Calibration | None = None) -> Artifact:
     """Writes a model as ONNX. An embedder's batch is free, a detector's is one.
 
+    "fp16" and "int8-weights" only store weights so, see `facette.export.onnx_weights`. "int8" computes in integers from the picture
+    to the last convolution or linear layer, see `facette.export.onnx_int8`.
+
     Raises:
-        FacetteError: another precision than fp32, or a graph that the exporter can't write.
+        FacetteError: another precision, int8 without a calibration, or a graph that the exporter can't write.
     """
-    if precision != "fp32":
-        raise FacetteError(f"onnxruntime: precision {precision} is not exported yet; known: fp32")
-    free_batch = model.output_names == EMBEDDER_OUTPUTS
-    if isinstance(model.network, Path):
-        proto = _prepend_normalisation(model, free_batch)
-    else:
-        proto = _from_torch(model, free_batch)
-    proto = onnxslim.slim(proto)
-    onnx.checker.check_model(proto)
-    return Artifact("onnxruntime", precision, model.form, proto.SerializeToString())
-
-
-def _from_torch(model: Model, free_batch: bool) -> ModelProto:
-    network = DeviceNetwork(model).eval()
-    # Traced with two pictures, so that the exporter can't take the batch for the constant 1.
-    example = example_input(model.image, 2 if free_batch else 1)
-    dynamic = {"image": {0: torch.export.Dim("batch", min=1, max=4096)}} if free_batch else None
-    try:
-        with quiet():
-            program = torch.onnx.export(
-                network,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT_NAME],
-                output_names=list(model.output_names),
-                dynamic_shapes=dynamic,
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise FacetteError(f"{model.name}: torch can't write it as ONNX: {str(error).splitlines()[0]}") from error
-    assert program is not None
-    return program.model_proto
-
-
-def _prepend_normalisation(model: Model, free_batch: bool) -> ModelProto:
-    """Puts uint8 → float, transposition and normalisation in front of a user's graph, and names its outputs."""
-    assert isinstance(model.network, Path)
-    users = onnx.load(str(model.network))
-    if users.opset_import[0].version < OPSET:
-        users = onnx.version_converter.convert_version(users, OPSET)
-    initialisers = {tensor.name for tensor in users.graph.initializer}
-    inputs = [value for value in users.graph.input if value.name not in initialisers]
-    if len(inputs) != 1:
-        raise FacetteError(f"{model.network}: has {len(inputs)} inputs; a network must take one picture")
-    outputs = list(model.onnx_outputs) or [value.name for value in users.graph.output]
-    known = [value.name for value in users.graph.output]
-    if len(outputs) != len(model.output_names) or not set(outputs) <= set(known):
-        raise FacetteError(f"{model.network}: outputs must name {', '.join(model.output_names)} among its own: {', '.join(known)}")
-    front = _normalisation_graph(model, free_batch)
-    front.opset_import[0].version = users.opset_import[0].version
-    front.ir_version = users.ir_version
-    users = onnx.compose.add_prefix(users, "net/")
-    merged = onnx.compose.merge_models(front, users, io_map=[("normalised", f"net/{inputs[0].name}")])
-    renamed = {f"net/{name}": wanted for name, wanted in zip(outputs, model.output_names, strict=True)}
-    for source, wanted in renamed.items():
-        merged.graph.node.append(helper.make_node("Identity", [source], [wanted]))
-    shapes = {value.name: value for value in merged.graph.output}
-    del merged.graph.output[:]
-    for source, wanted in renamed.items():
-        value = onnx.ValueInfoProto()
-        value.CopyFrom(shapes[source])
-        value.name = wanted
-        merged.graph.output.append(value)
-    return merged
-
-
-def _normalisation_graph(model: Model, free_batch: bool) -> ModelProto:
-    width, height = model.image.size_wh
-    batch = "batch" if free_batch else 1
-    nodes = [
-        helper.make_node("Transpose", [INPUT_NAME], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["floats", "mean"], ["centred"]),
-        helper.make_node("Mul", ["centred", "scale"], ["normalised"]),
-    ]
-    constants = [
-        helper.make_tensor("mean", TensorProto.FLOAT, (1, 3, 1, 1), model.image.mean),
-        helper.make_tensor("scale", TensorProto.FLOAT, (1, 3, 1, 1), model.image.scale),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "normalisation",
-        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, (batch, height, width, 3))],
-        [helper.make_tensor_value_info("normalised", TensorProto.FLOAT, (batch, 3, height, width))],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    if precision not in PRECISIONS:
+        raise FacetteError(f"onnxruntime: no kernels for precision {precision} on CPUs; known: {', '.join(PRECISIONS)}")
+    if precision == "int8" and calibration is None:
+        raise FacetteError(
+            f"onnxruntime: int8 needs a calibration: faces of --data (utkface-128.zip), pictures of your own, or ranges"
+            f" that were kept with {model.name}'s weights"
+        )
+    content = float_onnx(model)
+    if precision == "fp16":
+        content = halve_weights(content)
+    elif precision == "int8-weights":
+        content = quantize_weights(content)
+    elif precision == "int8-dynamic":
+        content = quantize_dynamically(content)
+    elif precision == "int8":
+        assert calibration is not None
+        content = quantize_onnx(content, observe_onnx(model, calibration))
+    return Artifact("onnxruntime", precision, model.form, content)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from facette_runtime.manifest import Alignment
@@ -77,6 +77,9 @@ def fill_up(y: Tensor, shortcut: Tensor) -> Tensor:
     """Fills y up with zeros, right and below: 8 pixels become 3 by convolution but 4 by pooling."""
     below, right = shortcut.shape[2] - y.shape[2], shortcut.shape[3] - y.shape[3]
     return F.pad(y, (0, right, 0, below)) if below or right else y
+
+
+fx.wrap("fill_up")  # it asks for shapes, so a trace must take it as it stands
 
 
 class DlibResNet(nn.Module):

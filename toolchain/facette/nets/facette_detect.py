@@ -10,7 +10,7 @@ exported graph is convolutions alone; channels come in sixteens, which is how CP
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 STRIDES = (8, 16, 32)
@@ -89,6 +89,9 @@ def _double(x: Tensor, like: Tensor) -> Tensor:
     """
     y = F.interpolate(x, scale_factor=2.0, mode="nearest")
     return y if y.shape[2:] == like.shape[2:] else y[:, :, : like.shape[2], : like.shape[3]]
+
+
+fx.wrap("_double")  # it asks for shapes, so a trace must take it as it stands
 
 
 def _output(values: int, start: float) -> nn.Conv2d:
