@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # PyPI's torch for Linux brings CUDA along (gigabytes). To get a CPU build, point PIP_EXTRA_INDEX_URL at PyTorch's CPU index.
 TORCH  ?= torch==2.13.0
+# TensorRT for RTX compiles Jetson graphs on a host without a GPU; its dependencies are CUDA libraries that this needs none of.
+TENSORRT ?= tensorrt-rtx-cu13-bindings onnxruntime-ep-nv-tensorrt-rtx-cu13
 OUT    ?= out
 
 .PHONY: help demo test lint bench clean
@@ -31,7 +33,8 @@ $(VENV)/.installed: pyproject.toml runtime/pyproject.toml
 	@touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
-	$(BIN)/pip install --quiet $(TORCH) -e './runtime[signing]' -e '.[litert,dlib,dev]'
+	$(BIN)/pip install --quiet $(TORCH) -e './runtime[signing]' -e '.[litert,openvino,search,dlib,dev]'
+	$(BIN)/pip install --quiet --no-deps $(TENSORRT)
 	@touch $@
 
 clean:  ## Remove the virtual environment and what the demo wrote

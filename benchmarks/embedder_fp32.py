@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from facette.cache import tool_versions
-from facette.candidates import list_candidates
+from facette.candidates import list_plans
 from facette.commands.common import folder_option
 from facette.export import export
 from facette.export.quiet import quiet
@@ -92,13 +92,13 @@ def run(weights_folder: Path | None, seconds: float) -> Result:
         model = _model(weights_folder, Path(folder))
     picture = np.random.default_rng(0).integers(0, 256, (1, 112, 112, 3), np.uint8)
     calls: dict[str, Callable[[], np.ndarray]] = {STOCK: _stock(model, picture)}
-    for form, engine, _ in list_candidates(model, load_target("x86-cpu"), Choices(precisions=("fp32",))):
+    for plan in list_plans(model, load_target("x86-cpu"), Choices(precisions=("fp32",))):
         try:
-            content = export(form, engine, "fp32").model
+            engine = open_engine(plan.engine, export(plan.form, plan.engine, "fp32").model, THREADS)
         except FacetteError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        calls[f"facette: {engine}, form {form.form}"] = _shipped(open_engine(engine, content, THREADS), picture)
+        calls[f"facette: {plan.engine}, form {plan.form.form}"] = _shipped(engine, picture)
     embedding = calls[STOCK]()
     latencies = interleaved({**calls, MATRIX: _matrix_product()}, seconds=seconds)
     rows = [
@@ -145,17 +145,23 @@ def _model(weights_folder: Path | None, scratch: Path) -> Model:
     return load_embedder(EmbedderRecipe("mobilefacenet-y1", WEIGHTS), SearchPath(weights_folder or scratch))
 
 
+def stock_model(model: Model) -> bytes:
+    """What one gets by hand: the exporter's default graph, which takes normalised floats [1, 3, h, w]."""
+    assert isinstance(model.network, torch.nn.Module)
+    width, height = model.image.size_wh
+    with quiet():
+        program = torch.onnx.export(model.network, (torch.zeros(1, 3, height, width),), dynamo=True, verbose=False)
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
 def _stock(model: Model, picture: np.ndarray) -> Callable[[], np.ndarray]:
-    """What one gets by hand: the exporter's default graph, fed with normalised floats."""
     mean, scale = (np.array(values, np.float32) for values in (model.image.mean, model.image.scale))
     floats = np.ascontiguousarray(((picture - mean) * scale).transpose(0, 3, 1, 2), np.float32)
-    assert isinstance(model.network, torch.nn.Module)
-    with quiet():
-        program = torch.onnx.export(model.network, (torch.from_numpy(floats),), dynamo=True, verbose=False)
-    assert program is not None
     options = ort.SessionOptions()
     options.intra_op_num_threads = THREADS
-    session = ort.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(stock_model(model), options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: floats}
     return lambda: np.asarray(session.run(None, feed)[0])
 

@@ -97,7 +97,7 @@ def test_passes_know_neither_each_other_nor_the_exporters(name: str) -> None:
 
 
 def test_every_engine_has_its_exporter() -> None:
-    assert EXPORTERS == {"onnx", "litert", "openvino", "tensorrt"}
+    assert {"onnx", "litert", "openvino", "tensorrt"} == EXPORTERS
 
 
 @pytest.mark.parametrize("name", sorted(EXPORT_PARTS))

@@ -77,6 +77,7 @@ def run_bench(
     stages = meter.stages()
     stages["frame"] = stages.pop("frame")  # the sum below its parts
     manifest = bundle.manifest
+    detector_engine, embedder_engine = pipeline.engines
     return Report(
         format=REPORT_FORMAT,
         created=time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
@@ -84,8 +85,8 @@ def run_bench(
         bundle=manifest.name,
         target=manifest.target.name,
         source=source.name,
-        detector=_network_run(manifest.detector, settings),
-        embedder=_network_run(manifest.embedder, settings),
+        detector=_network_run(manifest.detector, detector_engine, settings),
+        embedder=_network_run(manifest.embedder, embedder_engine, settings),
         frames=total,
         warmup=settings.warmup,
         faces=run.faces,
@@ -148,5 +149,5 @@ def _endless(source: Source) -> Iterator[Frame]:
             raise SourceError(f"{source.name}: none of its {len(source.skipped)} pictures can be read")
 
 
-def _network_run(entry: NetworkEntry, settings: BenchSettings) -> NetworkRun:
-    return NetworkRun(entry.name, entry.engine, entry.precision, settings.threads or entry.threads)
+def _network_run(entry: NetworkEntry, engine: str, settings: BenchSettings) -> NetworkRun:
+    return NetworkRun(entry.name, engine, entry.precision, settings.threads or entry.threads)

@@ -25,6 +25,11 @@ class Detector:
         self._engine = engine
         self._entry = entry
 
+    @property
+    def engine(self) -> str:
+        """The name of what runs the network."""
+        return self._engine.name
+
     def prepare(self, image_bgr: Image) -> tuple[Image, float]:
         """The letterboxed picture (BGR) and its scale; see `facette_runtime.preprocess.letterbox`."""
         return letterbox(image_bgr, self._entry.input.size_wh, self._entry.letterbox)

@@ -24,6 +24,11 @@ class Embedder:
         self._engine = engine
         self._entry = entry
 
+    @property
+    def engine(self) -> str:
+        """The name of what runs the network."""
+        return self._engine.name
+
     def __call__(self, crops_bgr: Sequence[Image]) -> FloatArray:
         """Embeds n crops, as many a call as the network takes.
 

@@ -70,6 +70,11 @@ class Pipeline:
             meter or Meter(),
         )
 
+    @property
+    def engines(self) -> tuple[str, str]:
+        """What really runs the detector and the embedder: an engine that isn't at hand may have handed over to another."""
+        return self._detector.engine, self._embedder.engine
+
     def process(self, frame: Frame) -> list[Face]:
         """Finds and recognises the faces of one frame, best score first."""
         detections = self.detect(frame.image_bgr)

@@ -14,7 +14,11 @@ REPORT_FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class NetworkRun:
-    """Which network ran on which engine; see `facette_runtime.manifest.NetworkEntry`."""
+    """Which network ran on what; see `facette_runtime.manifest.NetworkEntry`.
+
+    Attributes:
+        engine: what really ran it: an engine that isn't at hand may have handed over to another, and says so in its name.
+    """
 
     name: str
     engine: str

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Mapping
+from dataclasses import replace
 
-from facette.candidates import TIE, Candidate, choose
+import pytest
+from torch import nn
+
+from facette.calibration import Quantization
+from facette.candidates import Candidate, Plan
+from facette.catalogue import DLIB_IMAGE
 from facette.compile_report import report_rows
 from facette.export.artifact import Artifact
+from facette.gate import Judgement
 from facette.measure import Latency
+from facette.model import Model
+from facette.selection import TIE, choose, judge
 from facette.target import Target, TargetEngine
+from facette_runtime.engines.base import Engine
 from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import EmbeddingDecoder, Parity, Precision
 
 TARGET = Target(
     name="board",
@@ -27,9 +38,21 @@ TARGET = Target(
 )
 
 
-def candidate(engine: str, form: str, ms: float | None, refusal: str | None = None) -> Candidate:
+WAYS = (Quantization("min-max"), Quantization("percentile"), Quantization("mse"))
+FORM = Model("net", nn.Identity(), DLIB_IMAGE, EmbeddingDecoder("embedding", 128), None, None, (), "")
+
+
+def candidate(engine: str, form: str, ms: float | None, refusal: str | None = None, precision: Precision = "fp32") -> Candidate:
     latency = None if ms is None else Latency(ms, ms, ms, 20)
-    return Candidate(engine, "fp32", form, Artifact(engine, "fp32", form, b"x"), None, {}, latency, refusal)
+    way = WAYS[0] if precision == "int8" else None
+    return Candidate(
+        Plan(replace(FORM, form=form), engine, precision, way),
+        Artifact(engine, precision, form, f"{engine} {precision} {form} {ms}".encode()),
+        parity={"embedding": Parity(0.0, 1.0)},
+        exact=precision != "int8",
+        latency=latency,
+        refusal=refusal,
+    )
 
 
 def chosen(detector: list[Candidate], embedder: list[Candidate]) -> list[tuple[str, str]]:
@@ -83,3 +106,61 @@ def test_the_report_says_why_each_one_lost() -> None:
         "onnxruntime is faster for the whole bundle",
     ]
     assert [row.speedup for row in rows] == [3.0, 1.0, 4.5, 2.25]
+
+
+class Verdicts:
+    """A gate that refuses what it is told to, and remembers what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: Mapping[str, str]) -> None:
+        self.asked: list[str] = []
+        self._refused = refused
+        monkeypatch.setattr("facette.selection.open_candidate", lambda candidate, threads: candidate)
+
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+        assert isinstance(engine, Candidate)
+        assert engine.plan.quantization is not None
+        name = f"{engine.form} {engine.plan.quantization.method}"
+        self.asked.append(name)
+        return Judgement(self._refused.get(name))
+
+
+def again(first: Candidate, way: Quantization) -> Candidate:
+    return replace(first, plan=replace(first.plan, quantization=way), latency=None)
+
+
+def test_int8_slower_than_its_float_parent_is_refused_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Verdicts(monkeypatch, {})
+    tried = [candidate("onnxruntime", "dw2", 4.0), candidate("onnxruntime", "stock", 12.7, None, "int8")]
+    judged = judge(tried, 1, gate, again, WAYS)
+    assert judged[1].refusal == "slower than its float parent: 12.70 ms against 4.00"
+    assert gate.asked == []
+
+
+def test_the_fastest_int8_is_judged_first_and_its_ranges_are_changed_until_it_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Verdicts(monkeypatch, {"dw2 min-max": "accuracy 97 %", "dw2 percentile": "accuracy 98 %"})
+    tried = [
+        candidate("onnxruntime", "dw2", 4.0),
+        candidate("onnxruntime", "max", 3.0, None, "int8"),
+        candidate("onnxruntime", "dw2", 2.0, None, "int8"),
+    ]
+    judged = judge(tried, 1, gate, again, WAYS)
+    assert gate.asked == ["dw2 min-max", "dw2 percentile", "dw2 mse"]
+    assert [c.refusal for c in judged if c.form == "dw2" and c.precision == "int8"] == ["accuracy 97 %", "accuracy 98 %", None]
+    assert judged[-1].latency == tried[2].latency
+    assert next(c for c in judged if c.form == "max").refusal == "int8, form dw2 passed and is as fast: accuracy not measured"
+
+
+def test_int8_that_never_passes_leaves_the_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Verdicts(monkeypatch, {f"dw2 {way.method}": "accuracy 97 %" for way in WAYS})
+    tried = [candidate("onnxruntime", "dw2", 4.0), candidate("onnxruntime", "dw2", 2.0, None, "int8")]
+    judged = judge(tried, 1, gate, again, WAYS)
+    best = choose({"embedder": judged}, TARGET)["embedder"]
+    assert best.precision == "fp32"
+
+
+def test_where_nothing_is_measured_the_order_of_precisions_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Verdicts(monkeypatch, {})
+    tried = [candidate("onnxruntime", "dw2", None, None, "int8"), candidate("onnxruntime", "dw2", None)]
+    best = choose({"embedder": judge(tried, 1, gate, again, WAYS)}, TARGET)["embedder"]
+    assert best.precision == "int8"
+    assert gate.asked == ["dw2 min-max"]

@@ -37,13 +37,13 @@ class Cache:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.hits = 0
         self.misses = 0
 
     def bytes(self, key: str, make: Callable[[], bytes]) -> bytes:
         """What ``make`` gave for this key the last time, or now."""
-        path = self._folder / key[:2] / key
+        path = self.folder / key[:2] / key
         if path.is_file():
             self.hits += 1
             return path.read_bytes()

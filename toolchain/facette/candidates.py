@@ -1,4 +1,4 @@
-"""Every way to ship one network: graph form × engine × precision, each checked against the reference and measured."""
+"""Every way to ship one network: graph form × engine × precision, each made and compared with the reference."""
 
 from __future__ import annotations
 
@@ -10,24 +10,40 @@ from typing import Any, cast
 import numpy as np
 
 from facette.cache import Cache, fingerprint, key_of, tool_versions, toolchain_fingerprint
+from facette.calibration import Calibration, Quantization, RangeMethod
 from facette.export import export
 from facette.export.artifact import Artifact
+from facette.forms import graph_forms
+from facette.gate import Judgement
 from facette.measure import Latency, interleaved
 from facette.model import Model
-from facette.passes.fold import fold_batch_norm
-from facette.passes.lower import FORMS, flip_steep_channels, has_prelu, lower_prelu
-from facette.passes.trace import trace
 from facette.recipe import Choices
 from facette.target import Target
+from facette.tensorrt_host.check import check_on_host
+from facette.tensorrt_host.result import HostBuild, NotChecked
 from facette.verify import parity_on, shortfall
 from facette_runtime.engines import open_engine
+from facette_runtime.engines.base import Engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import describe_machine
 from facette_runtime.manifest import Parity, Precision
 from facette_runtime.types import Image
 
-TIE = 1.03
-"""Medians within 3 % of each other are equal: shared machines drift more than that between two runs."""
+STAND_IN = {"tensorrt": "onnxruntime"}
+"""What computes a network on the host where its own engine needs the device."""
+
+Calibrate = Callable[[Model, str, RangeMethod], Calibration | None]
+"""What to quantize a graph form for an engine with; None where there is nothing to calibrate with."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One candidate to be made; ``quantization`` says how, for int8."""
+
+    form: Model
+    engine: str
+    precision: Precision
+    quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -35,28 +51,49 @@ class Candidate:
     """One way to ship a network, and what became of it.
 
     Attributes:
-        engine, precision, form: what it is.
+        plan: what it is.
         artifact: None where it could not be made.
         batch: how many pictures a call takes; None for any number.
         parity: against the reference, by output.
+        exact: whether parity is as close as rounding in fp32 allows; what is not must pass the gate.
         latency: None where the host can't stand in for the target.
+        judgement: the gate's, where it was asked.
+        host_build: what TensorRT on this machine says to it, for that engine.
         refusal: why it can't be shipped; None for one that may.
     """
 
-    engine: str
-    precision: Precision
-    form: str
+    plan: Plan
     artifact: Artifact | None = None
     batch: int | None = None
     parity: dict[str, Parity] | None = None
+    exact: bool = False
     latency: Latency | None = None
+    judgement: Judgement | None = None
+    host_build: HostBuild | NotChecked | None = None
     refusal: str | None = None
+
+    @property
+    def engine(self) -> str:
+        return self.plan.engine
+
+    @property
+    def precision(self) -> Precision:
+        return self.plan.precision
+
+    @property
+    def form(self) -> str:
+        return self.plan.form.form
 
     @property
     def content(self) -> bytes:
         """The file's bytes, of a candidate that was made."""
         assert self.artifact is not None
         return self.artifact.model
+
+    @property
+    def milliseconds(self) -> float:
+        """The median; 0 where nothing was measured, so that everything there is equally fast."""
+        return self.latency.median if self.latency else 0.0
 
 
 @dataclass(frozen=True)
@@ -76,109 +113,94 @@ class Bench:
     measured: bool
 
 
-def graph_forms(model: Model) -> list[Model]:
-    """The stock network with its batch norms folded and, where it has PReLUs, each lowered form of it; all equivalent."""
-    traced = trace(model)
-    if traced is None:
-        return [model]
-    folded = fold_batch_norm(traced)
-    if not has_prelu(folded):
-        return [folded]
-    gentle = flip_steep_channels(folded)
-    return [folded, *(lower_prelu(gentle, form) for form in FORMS)]
-
-
-def list_candidates(model: Model, target: Target, choices: Choices) -> list[tuple[Model, str, Precision]]:
-    """Form, engine and precision of everything that the target and the recipe allow, the target's favourites first.
+def list_plans(model: Model, target: Target, choices: Choices) -> list[Plan]:
+    """Everything that the target and the recipe allow, the target's favourites first; int8 in the first way only.
 
     Raises:
         FacetteError: the recipe asks for an engine, precision or form that the target does not offer.
     """
     forms = graph_forms(model)
-    listed = []
+    plans = []
     for engine in target.engines:
         if choices.engines and engine.name not in choices.engines:
             continue
-        by_preference = sorted(
-            (form for form in forms if form.form in engine.forms and (not choices.forms or form.form in choices.forms)),
-            key=lambda form: engine.forms.index(form.form),
-        )
-        for form in by_preference:
-            allowed = [precision for precision in engine.precisions if not choices.precisions or precision in choices.precisions]
-            listed += [(form, engine.name, precision) for precision in allowed]
-    if not listed:
+        allowed = [precision for precision in engine.precisions if not choices.precisions or precision in choices.precisions]
+        for precision in allowed:
+            wanted = [name for name in engine.forms_for(precision) if not choices.forms or name in choices.forms]
+            by_preference = sorted((form for form in forms if form.form in wanted), key=lambda form: wanted.index(form.form))
+            first = choices.quantizations[0] if precision == "int8" else None
+            plans += [Plan(form, engine.name, precision, first) for form in by_preference]
+    if not plans:
         offers = "; ".join(f"{e.name}: {', '.join(e.precisions)}, forms {', '.join(e.forms)}" for e in target.engines)
         raise FacetteError(f"nothing to compile {model.name} to: the choices leave none of target {target.name}'s ({offers})")
-    return listed
+    return plans
 
 
-def make(model: Model, engine: str, precision: Precision, bench: Bench, min_cosine: float, cache: Cache) -> Candidate:
+def make(plan: Plan, bench: Bench, min_cosine: float, calibrate: Calibrate, cache: Cache) -> Candidate:
     """Exports one candidate and compares it with the reference."""
-    candidate = Candidate(engine, precision, model.form)
-    key = key_of("export", fingerprint(model), engine, precision, toolchain_fingerprint())
+    candidate = Candidate(plan)
     try:
-        content = cache.bytes(key, lambda: export(model, engine, precision).model)
-        loaded = open_engine(engine, content, bench.threads)
+        calibration = calibrate(plan.form, plan.engine, plan.quantization.method) if plan.quantization else None
+        key = key_of("export", fingerprint(plan.form), plan.engine, plan.precision, _digest(calibration), toolchain_fingerprint())
+        content = cache.bytes(key, lambda: export(plan.form, plan.engine, plan.precision, calibration).model)
+        candidate = replace(candidate, artifact=Artifact(plan.engine, plan.precision, plan.form.form, content))
+        engine = open_candidate(candidate, bench.threads)
     except FacetteError as error:
-        return replace(candidate, refusal=f"not made: {error}")
-    parity = parity_on(loaded, bench.expected, bench.pictures)
+        return Candidate(plan, refusal=f"not made: {error}")
+    parity = parity_on(engine, bench.expected, bench.pictures)
+    missing = shortfall(parity, min_cosine)
     return replace(
         candidate,
-        artifact=Artifact(engine, precision, model.form, content),
-        batch=loaded.inputs[0].shape[0],
+        batch=engine.inputs[0].shape[0],
         parity=parity,
-        refusal=shortfall(parity, min_cosine),
+        exact=missing is None,
+        refusal=missing if plan.precision == "fp32" else None,
     )
+
+
+def ask_tensorrt(candidate: Candidate, target: Target) -> Candidate:
+    """Has TensorRT's own parser and builder compile a candidate of that engine here, and refuses what they refuse."""
+    if candidate.engine != "tensorrt" or candidate.artifact is None or target.gpu is None:
+        return candidate
+    answer = check_on_host(candidate.content, target.gpu.sm, target.gpu.stand_in_sms)
+    failure = answer.failure if isinstance(answer, HostBuild) else None
+    return replace(candidate, host_build=answer, refusal=candidate.refusal or failure)
+
+
+def open_candidate(candidate: Candidate, threads: int) -> Engine:
+    """Loads a candidate that was made, on this machine.
+
+    Raises:
+        EngineError: its engine is not installed or refuses it.
+    """
+    return open_engine(STAND_IN.get(candidate.engine, candidate.engine), candidate.content, threads)
 
 
 def measure(candidates: Sequence[Candidate], bench: Bench, cache: Cache) -> list[Candidate]:
     """Times all candidates that were made, side by side in one run, on one picture a call."""
-    made = {index: c.artifact for index, c in enumerate(candidates) if c.artifact is not None}
+    made = {index: c for index, c in enumerate(candidates) if c.artifact is not None}
     if not bench.measured or not made:
         return list(candidates)
-    digests = [hashlib.sha256(artifact.model).hexdigest() for artifact in made.values()]
+    digests = [hashlib.sha256(c.content).hexdigest() for c in made.values()]
     key = key_of("latency", *digests, bench.threads, describe_machine(), tool_versions())
     measured = cast(dict[str, Any], cache.json(key, lambda: _measure(made, bench)))
     return [replace(c, latency=Latency(**measured[str(index)])) if index in made else c for index, c in enumerate(candidates)]
 
 
-def _measure(made: dict[int, Artifact], bench: Bench) -> dict[str, dict[str, float]]:
-    calls = {str(index): _call(artifact, bench) for index, artifact in made.items()}
+def _measure(made: dict[int, Candidate], bench: Bench) -> dict[str, dict[str, float]]:
+    calls = {str(index): _call(candidate, bench) for index, candidate in made.items()}
     return {label: asdict(latency) for label, latency in interleaved(calls).items()}
 
 
-def _call(artifact: Artifact, bench: Bench) -> Callable[[], object]:
-    engine = open_engine(artifact.engine, artifact.model, bench.threads)
+def _call(candidate: Candidate, bench: Bench) -> Callable[[], object]:
+    engine = open_candidate(candidate, bench.threads)
     feed = {engine.inputs[0].name: bench.pictures[0][None]}
     return lambda: engine.run(feed)
 
 
-def choose(by_role: dict[str, list[Candidate]], target: Target) -> dict[str, Candidate]:
-    """One engine for the whole bundle, so that the device installs and loads only one: the one whose best candidates are fastest
-    together. Within `TIE`, and where nothing could be measured, the target's order decides.
-
-    Raises:
-        FacetteError: no engine can ship every network; the message tells the refusals.
-    """
-    options = []
-    for engine in target.engines:
-        best = {role: _best([c for c in candidates if c.engine == engine.name]) for role, candidates in by_role.items()}
-        whole = {role: candidate for role, candidate in best.items() if candidate is not None}
-        if len(whole) == len(by_role):
-            options.append((sum(_milliseconds(candidate) for candidate in whole.values()), whole))
-    if not options:
-        reasons = "; ".join(sorted({f"{c.engine} {role}: {c.refusal}" for role, cs in by_role.items() for c in cs if c.refusal}))
-        raise FacetteError(f"no engine of target {target.name} can ship every network: {reasons}")
-    fastest = min(total for total, _ in options)
-    return next(whole for total, whole in options if total <= fastest * TIE)
-
-
-def _best(candidates: Sequence[Candidate]) -> Candidate | None:
-    """The fastest that may be shipped; of those within `TIE` the one that was listed first."""
-    allowed = [candidate for candidate in candidates if candidate.refusal is None]
-    fastest = min(map(_milliseconds, allowed), default=0.0)
-    return next((candidate for candidate in allowed if _milliseconds(candidate) <= fastest * TIE), None)
-
-
-def _milliseconds(candidate: Candidate) -> float:
-    return candidate.latency.median if candidate.latency else 0.0
+def _digest(calibration: Calibration | None) -> str:
+    if calibration is None:
+        return ""
+    pictures = b"" if calibration.pictures is None else calibration.pictures.tobytes()
+    ranges = "" if calibration.ranges is None else sorted(calibration.ranges.items())
+    return key_of(calibration.method, hashlib.sha256(pictures).hexdigest(), ranges)

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from facette import __version__
+from facette.commands import bench, calibrate, demo, deploy, evaluate, import_, inspect, report, sensitivity, targets, train
 from facette.commands import compile as compile_command
-from facette.commands import demo, evaluate, import_, inspect, report, targets, train
 from facette_runtime.errors import FacetteError
 
 _EXAMPLES = """examples:
   facette targets
   facette compile --target x86-cpu
+  facette compile --target raspberry-pi-5 --precision int8
   facette inspect default-x86-cpu.facette
   facette evaluate default-x86-cpu.facette --lfw data/
+  facette deploy door.facette pi@raspberrypi.local --bench
   facette demo --output out/
 
 Each command has its own --help with examples. On the device: facette-run --help."""
@@ -51,7 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"facette {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (compile_command, inspect, evaluate, report, targets, demo, import_, train):
+    for command in (
+        *(compile_command, inspect, evaluate, deploy, bench, report, targets),
+        *(demo, import_, train, calibrate, sensitivity),
+    ):
         command.add(commands)
     return parser
 

@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from facette.candidates import Candidate
+from facette.candidates import STAND_IN, Candidate
+from facette.evaluation.agreement import Agreement
+from facette.islands import FloatIsland, float_islands
 from facette.tables import table
+from facette.tensorrt_host.result import HostBuild, NotChecked
 from facette_runtime.bundle import Bundle
 from facette_runtime.manifest import Parity, Precision
 from facette_runtime.schema import from_dict
@@ -29,6 +32,12 @@ class CandidateRow:
         speedup: times faster than ONNX Runtime on the stock fp32 graph, None where that wasn't measured.
         parity: against the uncompiled network.
         verdict: "shipped", or why not.
+        ranges: how int8's ranges were found.
+        accuracy, tar, tar_low, tar_high: on LFW's choosing folds, with the 95 % interval of TAR@FAR=1e-3; None where the gate was
+            not asked or had no data.
+        agreement: a detector's with the original; None where the gate was not asked.
+        islands: operators left in float, of an int8 candidate that may ship.
+        host_build: what TensorRT on the workstation said to it; None for other engines.
     """
 
     role: str
@@ -42,6 +51,45 @@ class CandidateRow:
     speedup: float | None
     parity: dict[str, Parity] | None
     verdict: str
+    ranges: str | None = None
+    accuracy: float | None = None
+    tar: float | None = None
+    tar_low: float | None = None
+    tar_high: float | None = None
+    agreement: Agreement | None = None
+    islands: tuple[FloatIsland, ...] = ()
+    host_build: HostBuild | NotChecked | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassRow:
+    """A network after one pass.
+
+    Attributes:
+        role: "detector" or "embedder".
+        name: the pass, or "as given".
+        settings: its own, in words.
+        macs, parameters: multiply-accumulates for one picture, and weights.
+        bytes: of the weights in fp32.
+        latency_ms: fp32, in the target's first engine and graph form, all passes interleaved in one run; None where the host can't
+            stand in for the target.
+        accuracy, tar, tar_low, tar_high, agreement: as in `CandidateRow`.
+        verdict: "passes", "not the last pass" or why the result is refused.
+    """
+
+    role: str
+    name: str
+    settings: str
+    macs: int | None
+    parameters: int | None
+    bytes: int | None
+    latency_ms: float | None
+    accuracy: float | None
+    tar: float | None
+    tar_low: float | None
+    tar_high: float | None
+    agreement: Agreement | None
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +100,7 @@ class CompileReport:
         target: for what.
         threads: intra-op threads that were measured.
         rows: every candidate of both networks.
+        passes: what each pass of the recipe did; empty where it names none.
         cache_hits, cache_misses: exports and measurements taken from the cache, and made anew.
     """
 
@@ -60,6 +109,7 @@ class CompileReport:
     rows: tuple[CandidateRow, ...]
     cache_hits: int
     cache_misses: int
+    passes: tuple[PassRow, ...] = ()
 
 
 def read_compile_report(bundle: Bundle) -> CompileReport | None:
@@ -75,25 +125,68 @@ def report_rows(candidates: Mapping[str, Sequence[Candidate]], chosen: Mapping[s
 
 
 def to_table(report: CompileReport) -> str:
-    """The decision table for people."""
-    headers = ["network", "engine", "precision", "form", "KB", "ms (median)", "× stock", "cosine", "verdict"]
-    rows = []
-    for row in report.rows:
-        cosine = min((p.cosine for p in row.parity.values()), default=None) if row.parity else None
-        rows.append(
-            [
-                row.role,
-                row.engine,
-                row.precision,
-                row.form,
-                "" if row.bytes is None else f"{row.bytes / 1024:.0f}",
-                "" if row.latency_ms is None else f"{row.latency_ms:.2f}",
-                "" if row.speedup is None else f"{row.speedup:.2f}",
-                "" if cosine is None else f"{cosine:.6f}",
-                row.verdict,
-            ]
-        )
-    return table(headers, rows)
+    """The decision table for people: the passes, if there are any, then the candidates."""
+    parts = []
+    if report.passes:
+        headers = ["network", "pass", "settings", "M MACs", "K parameters", "ms (fp32)", "accuracy %", "TAR@FAR=1e-3 %", "verdict"]
+        parts.append(table(headers, [_pass_cells(row) for row in report.passes]))
+    headers = ["network", "engine", "precision", "form", "ranges", "KB", "ms (median)", "× stock", "cosine", "accuracy %", "TAR %"]
+    parts.append(table([*headers, "verdict"], [_candidate_cells(row) for row in report.rows]))
+    builds = [f"{row.role} {row.precision}, form {row.form}: {row.host_build.summary}" for row in report.rows if row.host_build]
+    if builds:
+        parts.append("TensorRT on this machine:\n" + "\n".join(f"  {line}" for line in builds))
+    islands = [[row.role, row.engine, row.precision, *_island_cells(island)] for row in report.rows for island in row.islands]
+    if islands:
+        headers = ["network", "engine", "precision", "left in float", "operator", "numbers put out", "% of the time"]
+        parts.append(table(headers, islands))
+    return "\n\n".join(parts)
+
+
+def _pass_cells(row: PassRow) -> list[str]:
+    return [
+        row.role,
+        row.name,
+        row.settings,
+        "" if row.macs is None else f"{row.macs / 1e6:.1f}",
+        "" if row.parameters is None else f"{row.parameters / 1e3:.0f}",
+        _number(row.latency_ms, 2),
+        *_gate_cells(row),
+        row.verdict,
+    ]
+
+
+def _candidate_cells(row: CandidateRow) -> list[str]:
+    cosine = min((p.cosine for p in row.parity.values()), default=None) if row.parity else None
+    return [
+        row.role,
+        row.engine,
+        row.precision,
+        row.form,
+        row.ranges or "",
+        "" if row.bytes is None else f"{row.bytes / 1024:.0f}",
+        _number(row.latency_ms, 2),
+        _number(row.speedup, 2),
+        _number(cosine, 6),
+        *_gate_cells(row),
+        row.verdict,
+    ]
+
+
+def _island_cells(island: FloatIsland) -> list[str]:
+    share = "" if island.share is None else f"{island.share * 100:.1f}"
+    return [island.operator, island.name, "" if island.elements is None else str(island.elements), share]
+
+
+def _gate_cells(row: CandidateRow | PassRow) -> list[str]:
+    if row.agreement is not None:
+        return [f"{row.agreement.recall:.1%} found", f"landmarks {row.agreement.landmark_shift:.1%}"]
+    if row.accuracy is None or row.tar is None or row.tar_low is None or row.tar_high is None:
+        return ["", ""]
+    return [f"{row.accuracy:.2%}"[:-1], f"{row.tar * 100:.2f} ({row.tar_low * 100:.1f}–{row.tar_high * 100:.1f})"]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _stock_ms(tried: Sequence[Candidate]) -> float | None:
@@ -102,19 +195,33 @@ def _stock_ms(tried: Sequence[Candidate]) -> float | None:
 
 def _row(role: str, candidate: Candidate, shipped: Candidate, stock_ms: float | None) -> CandidateRow:
     latency = candidate.latency
+    measured = candidate.judgement.verification if candidate.judgement else None
     return CandidateRow(
         role=role,
         engine=candidate.engine,
         precision=candidate.precision,
         form=candidate.form,
+        ranges=candidate.plan.quantization.label if candidate.plan.quantization else None,
         bytes=len(candidate.artifact.model) if candidate.artifact else None,
         latency_ms=latency.median if latency else None,
         latency_low_ms=latency.low if latency else None,
         latency_high_ms=latency.high if latency else None,
         speedup=stock_ms / latency.median if latency and stock_ms else None,
         parity=candidate.parity,
+        accuracy=measured.accuracy if measured else None,
+        tar=measured.tar if measured else None,
+        tar_low=measured.tar_low if measured else None,
+        tar_high=measured.tar_high if measured else None,
+        agreement=candidate.judgement.agreement if candidate.judgement else None,
+        islands=_islands(candidate),
+        host_build=candidate.host_build,
         verdict=_verdict(candidate, shipped),
     )
+
+
+def _islands(candidate: Candidate) -> tuple[FloatIsland, ...]:
+    shippable = candidate.precision == "int8" and candidate.artifact is not None and candidate.refusal is None
+    return float_islands(candidate.content, STAND_IN.get(candidate.engine, candidate.engine)) if shippable else ()
 
 
 def _verdict(candidate: Candidate, shipped: Candidate) -> str:

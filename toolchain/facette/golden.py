@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +16,7 @@ from facette.reference import reference_engine
 from facette_runtime.align import align
 from facette_runtime.detect import Detector
 from facette_runtime.embed import Embedder
+from facette_runtime.engines.base import Engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Golden, GoldenFace, GoldenTolerance
 from facette_runtime.preprocess import to_network
@@ -23,6 +24,9 @@ from facette_runtime.types import Detections, FloatArray, Image
 
 MAX_SIDE = 320
 """Golden pictures are scaled down to this, so that they stay a small part of the bundle."""
+
+SLACK = 1.25
+"""A device's rounding is its own: this much more than the host's is allowed."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,36 @@ def golden_files(stages: Sequence[Stages], tolerance: GoldenTolerance) -> tuple[
             )
         )
     return Golden(tuple(faces), tolerance), files
+
+
+def tolerance_of(
+    stages: Sequence[Stages], detector: tuple[Model, Engine], embedder: tuple[Model, Engine], floor: GoldenTolerance
+) -> GoldenTolerance:
+    """What a device may be off: what the engines that ship are off here, and a quarter more, but at least ``floor``.
+
+    Rounded networks differ from torch's; a device that differs as much as the host does is in order.
+
+    Args:
+        stages: the reference's.
+        detector, embedder: network and the engine that ships it.
+        floor: for float networks.
+    """
+    find = Detector(detector[1], detector_entry(detector[0], REFERENCE))
+    embed = Embedder(embedder[1], embedder_entry(embedder[0], REFERENCE))
+    box = landmark = drift = 0.0
+    for stage in stages:
+        found = find(stage.image)
+        if not len(found):
+            raise FacetteError(f"golden picture {stage.name!r}: the compiled {detector[0].name} finds no face in it")
+        box = max(box, float(np.abs(found.boxes_xyxy[0] - stage.faces.boxes_xyxy[0]).max()))
+        landmark = max(landmark, float(np.abs(found.landmarks_xy[0] - stage.faces.landmarks_xy[0]).max()))
+        drift = max(drift, 1 - float(embed([stage.crop])[0] @ stage.embedding))
+    return replace(
+        floor,
+        box_px=max(floor.box_px, SLACK * box),
+        landmark_px=max(floor.landmark_px, SLACK * landmark),
+        embedding_cosine=min(floor.embedding_cosine, 1 - SLACK * drift),
+    )
 
 
 def _shrink(image: Image) -> Image:

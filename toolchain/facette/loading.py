@@ -13,6 +13,7 @@ from facette.model import Model
 from facette.recipe import DetectorRecipe, EmbedderRecipe, Recipe
 from facette.weights import file_digest, load_weights
 from facette.zoo import load_card, weights_path
+from facette.zoo.statistics import load_statistics
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import EmbeddingDecoder, Licence
 
@@ -128,6 +129,7 @@ def _load_known(recipe: DetectorRecipe | EmbedderRecipe, entry: Entry, search: S
         path = search.find(recipe.weights)
     network = entry.build()
     digest = load_weights(network, path)
+    in_zoo = entry.in_zoo and recipe.weights is None
     return Model(
         name=name,
         network=network.eval(),
@@ -138,6 +140,7 @@ def _load_known(recipe: DetectorRecipe | EmbedderRecipe, entry: Entry, search: S
         licences=recipe.licences or licences,
         digest=digest,
         match_threshold=threshold,
+        statistics=load_statistics(name, digest) if in_zoo else None,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from facette.zoo.statistics import Statistics
 from facette_runtime.manifest import Alignment, ColorOrder, DetectorDecoder, EmbeddingDecoder, Letterbox, Licence
 
 DETECTOR_OUTPUTS = ("boxes", "scores", "landmarks")
@@ -44,6 +45,8 @@ class Model:
         digest: sha256 of the weights file that it came from.
         form: how its graph differs from the stock network, e.g. "stock", "dw2".
         match_threshold: the cosine threshold on the network's card, if it has one, and where it was measured.
+        statistics: activation ranges kept with the weights, for int8 without data; None where there are none, and after a pass that
+            changes what the network computes.
         onnx_outputs: names of a user's ONNX outputs in the order of `output_names`; empty when the file has them in that order.
     """
 
@@ -57,6 +60,7 @@ class Model:
     digest: str
     form: str = "stock"
     match_threshold: tuple[float, str] | None = None
+    statistics: Statistics | None = None
     onnx_outputs: tuple[str, ...] = ()
 
     @property

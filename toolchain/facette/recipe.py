@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facette.calibration import Quantization, RangeMethod, Repair
+from facette.floor import Floor
 from facette.model import ImageSpec
+from facette.passes.binarize import Binarize
+from facette.passes.distil import Distil
+from facette.passes.low_rank import LowRank
+from facette.passes.prune import Prune
+from facette.passes.qat import Qat
+from facette.passes.sparsify import Sparsify
+from facette.passes.swap_activation import SwapActivation
 from facette.toml_file import read_toml
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import (
@@ -17,6 +26,9 @@ from facette_runtime.manifest import (
     PointDecoder,
     Precision,
 )
+
+Pass = Binarize | Distil | LowRank | Prune | Qat | Sparsify | SwapActivation
+"""The settings of each pass that a recipe can name, told apart by ``kind``."""
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -34,6 +46,7 @@ class DetectorRecipe:
         letterbox: in place of the catalogue's.
         outputs: names of the ONNX file's outputs for boxes, scores and landmarks; by default its outputs in that order.
         licences: of a network of one's own.
+        passes: compress the network, in this order; each is a table ``[[detector.passes]]`` whose ``kind`` names it.
     """
 
     network: str
@@ -46,6 +59,15 @@ class DetectorRecipe:
     letterbox: Letterbox | None = None
     outputs: tuple[str, ...] = ()
     licences: tuple[Licence, ...] = ()
+    passes: tuple[Pass, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderChoice:
+    """The one precision and graph form that the embedder may take, as a search found it."""
+
+    precision: Precision
+    form: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +75,7 @@ class EmbedderRecipe:
     """The embedder; keys as in `DetectorRecipe`.
 
     Attributes:
+        only: leaves nothing else to choose for it.
         alignment: needed for a network of one's own.
         match_threshold: cosine, where neither the network's card nor data at compile time gives one.
     """
@@ -65,6 +88,8 @@ class EmbedderRecipe:
     match_threshold: float | None = None
     outputs: tuple[str, ...] = ()
     licences: tuple[Licence, ...] = ()
+    passes: tuple[Pass, ...] = ()
+    only: EmbedderChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +97,10 @@ class Choices:
     """What the compiler may choose from; an empty list means all that the target offers.
 
     Attributes:
-        min_cosine: a candidate whose outputs are further from torch's than this is refused.
+        min_cosine: a float candidate whose outputs are further from torch's than this is refused; one in lower precision that is
+            as close needs no other proof, and the rest must pass the gate.
+        ranges, repairs: how int8's ranges are found and its weights prepared: tried in this order until one passes the gate.
+        calibration_faces: pictures shown to the quantizer.
     """
 
     engines: tuple[str, ...] = ()
@@ -80,6 +108,20 @@ class Choices:
     forms: tuple[str, ...] = ()
     threads: int | None = None
     min_cosine: float = 0.9999
+    ranges: tuple[RangeMethod, ...] = ("mse", "percentile", "min-max", "entropy")
+    repairs: tuple[Repair, ...] = ("none", "correct-bias")
+    calibration_faces: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.ranges or not self.repairs:
+            raise ValueError("ranges and repairs must each name at least one method")
+        if self.calibration_faces < 1:
+            raise ValueError(f"calibration_faces must be at least 1, but got {self.calibration_faces}")
+
+    @property
+    def quantizations(self) -> tuple[Quantization, ...]:
+        """Every way to int8, in the order to try."""
+        return tuple(Quantization(method, repair) for repair in self.repairs for method in self.ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +132,7 @@ class Recipe:
         name: of the bundle.
         detector, embedder: the networks.
         compile: what to choose from.
+        floor: what the networks must still be able to do after all passes.
         folder: where relative paths in the recipe start.
     """
 
@@ -97,6 +140,7 @@ class Recipe:
     detector: DetectorRecipe
     embedder: EmbedderRecipe
     compile: Choices = field(default_factory=Choices)
+    floor: Floor = field(default_factory=Floor)
     folder: str = "."
 
 

@@ -21,12 +21,18 @@ class TargetEngine:
     Attributes:
         name: as in `facette_runtime.engines`.
         precisions: what it runs there, in order of preference.
+        int8_forms: those worth trying in int8; empty for all of ``forms``.
         forms: graph forms, fastest first as measured on this kind of processor; decides where nothing can be measured.
     """
 
     name: str
     precisions: tuple[Precision, ...]
     forms: tuple[str, ...]
+    int8_forms: tuple[str, ...] = ()
+
+    def forms_for(self, precision: Precision) -> tuple[str, ...]:
+        """What is worth trying in a precision."""
+        return self.int8_forms if precision == "int8" and self.int8_forms else self.forms
 
 
 @dataclass(frozen=True, slots=True)

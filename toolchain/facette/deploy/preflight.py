@@ -21,8 +21,8 @@ Verdict = Literal["ok", "note", "refused"]
 
 LIBRARIES = ("numpy", "cv2")
 
-# What the libraries' wheels are built against today (manylinux_2_28, PEP 600).
-_OLDEST_GLIBC = (2, 28)
+# What the oldest wheels of the libraries are built against (manylinux_2_27, PEP 600).
+_OLDEST_GLIBC = (2, 27)
 # Room for Python with numpy, OpenCV and an engine in memory; a report's peak says what it really was.
 _RUNTIME_MEMORY_MB = 128
 # Room for the same three unpacked, with pip's downloads beside them while it installs.

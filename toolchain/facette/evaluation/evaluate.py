@@ -126,7 +126,7 @@ def evaluate(
     results: dict[str, Result] = {}
     skipped: dict[str, str] = {}
     for protocol in protocols:
-        if protocol == "aligned" and not _fits_aligned_crop(manifest.embedder.alignment):
+        if protocol == "aligned" and not fits_aligned_crop(manifest.embedder.alignment):
             skipped[protocol] = f"{manifest.embedder.name} was trained on another crop than {ALIGNED}'s"
             continue
         photos = Photos(data_dir, ALIGNED if protocol == "aligned" else RAW)
@@ -213,7 +213,7 @@ def _row(name: str, result: Result) -> list[str]:
     ]
 
 
-def _fits_aligned_crop(alignment: Alignment) -> bool:
+def fits_aligned_crop(alignment: Alignment) -> bool:
     """Whether this is how the photos of ``lfw-aligned-112`` were cut."""
     if alignment.size_wh != ARCFACE_112.size_wh:
         return False

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from facette.compile_report import CandidateRow
+from facette.search.front import Point, front_figure, to_svg
 from facette_runtime.report import Report
 
 INK, SOFT, LINE = "#1f2a30", "#64727a", "#dfe5e8"
@@ -161,6 +162,20 @@ def candidates_figure(rows: Sequence[CandidateRow]) -> str | None:
         axes.set_yticks(range(len(measured)), [f"{row.engine} {row.precision} {row.form}" for row in measured])
         axes.invert_yaxis()
         return _finish_bars(figure, axes, "ms: bar median, line quartiles; × stock", room=0.22)
+
+
+def pareto_figure(rows: Sequence[CandidateRow]) -> str:
+    """Candidates whose accuracy and latency were both measured; those that no other beats are joined."""
+    points = []
+    for row in rows:
+        assert row.accuracy is not None
+        assert row.latency_ms is not None
+        beaten = any((o.accuracy or 0) > row.accuracy and (o.latency_ms or 0) < row.latency_ms for o in rows)
+        label = f"{row.engine} {row.precision} {row.form}"
+        points.append(
+            Point(label, row.accuracy, row.latency_ms, row.bytes or 0, on_front=not beaten, best=row.verdict == "shipped")
+        )
+    return to_svg(front_figure(points, "LFW accuracy, %", "latency, ms"))
 
 
 def _axes(height: float) -> tuple[Figure, Any]:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from facette.compile_report import CandidateRow, CompileReport
+from facette.compile_report import CandidateRow, CompileReport, PassRow
 from facette.report.data import Picture, Recognition, Run
 from facette.report.elements import card, grid, heading, note, picture_card, section, table, tiles
-from facette.report.figures import candidates_figure, memory_figure, similarity_figure, stage_figure, start_figure
+from facette.report.figures import (
+    candidates_figure,
+    memory_figure,
+    pareto_figure,
+    similarity_figure,
+    stage_figure,
+    start_figure,
+)
 from facette_runtime.report import NetworkRun
 
 _DEMO = (
@@ -122,21 +129,57 @@ def candidates(compiled: CompileReport) -> list[str]:
         figure = candidates_figure([row for row in compiled.rows if row.role == role])
         if figure:
             figures.append(card(figure, role.capitalize()))
-    headers = ["network", "candidate", "KB", "ms", "× stock", "cosine", "verdict"]
+    judged = [row for row in compiled.rows if row.accuracy is not None and row.latency_ms is not None]
+    if judged:
+        figures.append(card(pareto_figure(judged), "Accuracy against latency"))
+    headers = ["network", "candidate", "KB", "ms", "× stock", "cosine", "LFW %", "TAR %", "verdict"]
     rows, shipped = [_candidate(row) for row in compiled.rows], [row.verdict == "shipped" for row in compiled.rows]
     threads = f"{compiled.threads} thread{'s' if compiled.threads > 1 else ''}. "
-    return [section("What the compiler tried"), note(threads + _STOCK), grid(figures), card(table(headers, rows, shipped))]
+    return [
+        section("What the compiler tried"),
+        note(threads + _STOCK),
+        *_passes(compiled),
+        grid(figures),
+        card(table(headers, rows, shipped)),
+    ]
+
+
+def _passes(compiled: CompileReport) -> list[str]:
+    if not compiled.passes:
+        return []
+    headers = ["network", "pass", "settings", "M MACs", "K parameters", "ms, fp32", "LFW %", "TAR %", "verdict"]
+    rows = [
+        [
+            row.role,
+            row.name,
+            row.settings,
+            "" if row.macs is None else f"{row.macs / 1e6:.1f}",
+            "" if row.parameters is None else f"{row.parameters / 1e3:.0f}",
+            "" if row.latency_ms is None else f"{row.latency_ms:.2f}",
+            *_accuracy(row),
+            row.verdict,
+        ]
+        for row in compiled.passes
+    ]
+    return [card(table(headers, rows), "What each pass did")]
+
+
+def _accuracy(row: CandidateRow | PassRow) -> list[str]:
+    if row.accuracy is None or row.tar is None or row.tar_low is None or row.tar_high is None:
+        return ["", ""]
+    return [f"{row.accuracy * 100:.2f}", f"{row.tar * 100:.1f} ({row.tar_low * 100:.1f}–{row.tar_high * 100:.1f})"]
 
 
 def _candidate(row: CandidateRow) -> list[str]:
     cosine = min((parity.cosine for parity in row.parity.values()), default=None) if row.parity else None
     return [
         row.role,
-        f"{row.engine} {row.precision} {row.form}",
+        f"{row.engine} {row.precision} {row.form}" + (f", {row.ranges}" if row.ranges else ""),
         "" if row.bytes is None else f"{row.bytes / 1024:.0f}",
         "" if row.latency_ms is None else f"{row.latency_ms:.2f}",
         "" if row.speedup is None else f"{row.speedup:.2f}",
         "" if cosine is None else f"{cosine:.6f}",
+        *_accuracy(row),
         row.verdict,
     ]
 

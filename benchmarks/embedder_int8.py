@@ -1,0 +1,310 @@
+"""MobileFaceNet-y1 in int8 on one thread, found by the compiler on its own, beside what one gets by hand.
+
+The compiler gets the stock torch module, faces of UTKFace to calibrate with, and LFW's folds 1 to 5 to choose on. For each engine
+its choice is then timed, interleaved in one process, against: the stock export in ONNX Runtime; naive static int8 (ONNX Runtime's
+quantizer on that export, all settings as they come, same faces); and the fastest fp32 form of the same engine. Accuracy is that of
+LFW's aligned crops: folds 1 to 5, which chose, and all ten.
+
+    python benchmarks/embedder_int8.py --data FOLDER --weights FOLDER [--recipe NAME] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
+from facette.cache import Cache, default_folder, tool_versions
+from facette.compile import Job, compile_bundle
+from facette.compile_report import CandidateRow
+from facette.data.calibration_pictures import calibration_pictures
+from facette.data.photos import golden_licence, golden_photos
+from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
+from facette.export import export
+from facette.forms import graph_forms
+from facette.loading import load_models
+from facette.measure import Latency, interleaved
+from facette.model import Model
+from facette.recipe import Recipe, load_recipe
+from facette.tables import table
+from facette.target import load_target
+from facette_runtime.bundle import Bundle
+from facette_runtime.engines import open_engine
+from facette_runtime.engines.base import Engine, TensorSpec
+from facette_runtime.errors import FacetteError
+from facette_runtime.machine import Machine, describe_machine
+from harness import data_and_weights, new_parser, run_benchmark
+
+ENGINES = ("onnxruntime", "litert", "openvino")
+NAIVE = "naive static int8, ONNX Runtime"
+CALIBRATION_FACES = 128
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contender.
+
+    Attributes:
+        name: what it is.
+        bytes: of its file.
+        latency: one picture, interleaved with all others.
+        speedup: over the stock export.
+        own_speedup: over the fastest fp32 form of its own engine; None for fp32.
+        limit: share that it reaches of what the core can multiply in int8; None for fp32.
+        chosen_on: accuracy and TAR on folds 1 to 5, which the compiler chose on.
+        all_folds: on all ten.
+    """
+
+    name: str
+    bytes: int
+    latency: Latency
+    speedup: float
+    own_speedup: float | None
+    limit: float | None
+    chosen_on: Verification
+    all_folds: Verification
+
+
+@dataclass(frozen=True)
+class Result:
+    """The benchmark's result and what made it.
+
+    Attributes:
+        recipe: that was compiled.
+        macs: of the network that ships, for one picture.
+        int8_gmacs: what this core reaches on a large int8 matrix product, in 1e9 multiply-accumulates a second.
+        rows: the contenders, the stock export first.
+        refused: why no int8 could ship, by engine.
+        tried: everything that the compiler tried for the embedder.
+    """
+
+    recipe: str
+    threads: int
+    macs: int
+    int8_gmacs: float
+    machine: Machine
+    tools: dict[str, str]
+    rows: list[Row]
+    refused: dict[str, str]
+    tried: list[CandidateRow]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Loaded; ``parent`` is the contender that is the fastest fp32 form of its engine."""
+
+    engine: Engine
+    bytes: int
+    parent: str | None = None
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="LFW and UTKFace (or FACETTE_DATA)")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="the public weights (or FACETTE_WEIGHTS)")
+    parser.add_argument("--recipe", default="retinaface-mobilefacenet", help="with a MobileFaceNet; its passes are run")
+    parser.add_argument("--seconds", type=float, default=30.0, help="wall time of the measurement")
+    return run_benchmark(parser, run, print_result)
+
+
+def run(arguments: argparse.Namespace) -> Result:
+    """Compiles for each engine, times all contenders together, and verifies each."""
+    data, weights = data_and_weights(arguments)
+    recipe = load_recipe(arguments.recipe)
+    detector, embedder = load_models(recipe, weights)
+    contenders: dict[str, Contender] = {STOCK: _stock(embedder)}
+    faces = calibration_pictures(embedder, data / "utkface-128.zip", CALIBRATION_FACES, detector, seed=0)
+    contenders[NAIVE] = _naive(embedder, faces)
+    refused: dict[str, str] = {}
+    tried: list[CandidateRow] = []
+    macs = 0
+    for engine in ENGINES:
+        print(f"compiling for {engine}", file=sys.stderr)
+        try:
+            found, rows, macs = _compiled(recipe, engine, data, weights)
+        except FacetteError as error:
+            refused[engine] = str(error)
+            continue
+        contenders |= found
+        tried += rows
+    sets = [verification_set(data, embedder, detector, Cache(default_folder()), folds) for folds in (range(1, 6), range(1, 11))]
+    return _measure(recipe.name, contenders, sets, macs, refused, tried, arguments.seconds)
+
+
+def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[dict[str, Contender], list[CandidateRow], int]:
+    """The embedder that the compiler ships in int8, and the fastest fp32 form that it measured for the same engine."""
+    target = load_target("x86-cpu")
+    target = replace(target, engines=tuple(each for each in target.engines if each.name == engine))
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
+            target=target,
+            output=Path(folder) / "bundle.facette",
+            photos=golden_photos(None),
+            photos_licence=golden_licence(None),
+            cache=Cache(default_folder()),
+            weights_folder=weights,
+            data_dir=data,
+            faces=(data / "utkface-128.zip", data / "celeba-small-10k.zip"),
+            tell=lambda line: print("  " + line, file=sys.stderr),
+        )
+        manifest, report = compile_bundle(job)
+        content = Bundle.open(job.output).read(manifest.embedder.file)
+    rows = [row for row in report.rows if row.role == "embedder"]
+    shipped = next(row for row in rows if row.verdict == "shipped")
+    if shipped.precision != "int8":
+        raise FacetteError("; ".join(f"{row.form}, {row.ranges}: {row.verdict}" for row in rows if row.precision == "int8"))
+    floats = [row for row in rows if row.precision == "fp32" and row.latency_ms is not None and row.parity is not None]
+    fastest = min(floats, key=lambda row: row.latency_ms or 0.0)
+    _, network = load_models(recipe, weights)
+    parent = f"{engine} fp32, form {fastest.form}"
+    form = next(form for form in graph_forms(network) if form.form == fastest.form)
+    float_content = export(form, engine, "fp32").model
+    name = f"{engine} int8, form {shipped.form}, {shipped.ranges}"
+    found = {
+        parent: Contender(open_engine(engine, float_content, THREADS), len(float_content)),
+        name: Contender(open_engine(engine, content, THREADS), len(content), parent),
+    }
+    assert manifest.embedder.macs is not None
+    return found, rows, manifest.embedder.macs
+
+
+def _measure(
+    recipe: str,
+    contenders: dict[str, Contender],
+    sets: list[VerificationSet],
+    macs: int,
+    refused: dict[str, str],
+    tried: list[CandidateRow],
+    seconds: float,
+) -> Result:
+    picture = np.ascontiguousarray(sets[0].crops[:1])
+    calls: dict[str, Callable[[], object]] = {name: _call(contender.engine, picture) for name, contender in contenders.items()}
+    latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
+    peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
+    rows = []
+    for name, contender in contenders.items():
+        print(f"verifying {name}", file=sys.stderr)
+        latency, parent = latencies[name], contender.parent
+        rows.append(
+            Row(
+                name=name,
+                bytes=contender.bytes,
+                latency=latency,
+                speedup=latencies[STOCK].median / latency.median,
+                own_speedup=latencies[parent].median / latency.median if parent else None,
+                limit=macs / peak / 1e6 / latency.median if parent else None,
+                chosen_on=verify(contender.engine, sets[0]),
+                all_folds=verify(contender.engine, sets[1]),
+            )
+        )
+    return Result(recipe, THREADS, macs, peak, describe_machine(), tool_versions(), rows, refused, tried)
+
+
+def print_result(result: Result) -> None:
+    """A table."""
+    print(f"{result.recipe}, batch 1, {result.threads} thread, {result.machine.model}, onnxruntime {result.tools['onnxruntime']}")
+    headers = ["contender", "MB", "ms (median)", "quartiles", "× stock", "× own fp32", "LFW 1–5 %", "LFW %", "TAR@FAR=1e-3 %"]
+    print(table(headers, [_cells(row) for row in result.rows]))
+    for engine, why in result.refused.items():
+        print(f"{engine}: no int8 ships: {why}")
+    fastest = max(result.rows, key=lambda row: row.speedup)
+    limit = "" if fastest.limit is None else f", {fastest.limit:.0%} of this core's int8 limit ({result.int8_gmacs:.0f} GMAC/s)"
+    print(f"{fastest.name}: {fastest.speedup:.2f} times as fast as the stock export{limit}")
+
+
+def _cells(row: Row) -> list[str]:
+    tar = row.all_folds
+    return [
+        row.name,
+        f"{row.bytes / 1e6:.2f}",
+        f"{row.latency.median:.3f}",
+        f"{row.latency.low:.3f}–{row.latency.high:.3f}",
+        f"{row.speedup:.2f}",
+        "" if row.own_speedup is None else f"{row.own_speedup:.2f}",
+        f"{row.chosen_on.accuracy * 100:.2f}",
+        f"{row.all_folds.accuracy * 100:.2f}",
+        f"{tar.tar * 100:.2f} ({tar.tar_low * 100:.1f}–{tar.tar_high * 100:.1f})",
+    ]
+
+
+class ByHand:
+    """An ONNX file that takes normalised floats, fed from uint8 as a careful user would feed it."""
+
+    name = "onnxruntime by hand"
+
+    def __init__(self, content: bytes, model: Model) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._image = model.image
+        width, height = model.image.size_wh
+        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("image", (1, height, width, 3), "uint8"),)
+        self.outputs: tuple[TensorSpec, ...] = (TensorSpec("embedding", (1, None), "float32"),)
+
+    def floats(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [1, 3, h, w], normalised, of uint8 [1, h, w, 3]."""
+        mean, scale = (np.array(values, np.float32) for values in (self._image.mean, self._image.scale))
+        return np.ascontiguousarray(((pixels - mean) * scale).transpose(0, 3, 1, 2), np.float32)
+
+    def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `facette_runtime.engines.base.Engine.run`."""
+        return {"embedding": self.run_floats(self.floats(tensors["image"]))}
+
+    def run_floats(self, floats: np.ndarray) -> np.ndarray:
+        """The network alone, which is what is timed."""
+        return np.asarray(self._session.run(None, {self._session.get_inputs()[0].name: floats})[0])
+
+
+def _stock(model: Model) -> Contender:
+    content = stock_model(model)
+    return Contender(ByHand(content, model), len(content))
+
+
+def _naive(model: Model, faces: np.ndarray) -> Contender:
+    """`quantize_static` with its defaults, as a tutorial has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, made = Path(folder) / "stock.onnx", Path(folder) / "int8.onnx"
+        source.write_bytes(stock_model(model))
+        by_hand = ByHand(source.read_bytes(), model)
+        quantize_static(source, made, _Feed(by_hand, faces), quant_format=QuantFormat.QDQ)
+        content = made.read_bytes()
+    return Contender(ByHand(content, model), len(content))
+
+
+class _Feed(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no stubs
+    def __init__(self, by_hand: ByHand, faces: np.ndarray) -> None:
+        self._feeds = ({"x": by_hand.floats(face[None])} for face in faces)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
+
+
+def _call(engine: Engine, picture: np.ndarray) -> Callable[[], object]:
+    if isinstance(engine, ByHand):
+        floats = engine.floats(picture)
+        return lambda: engine.run_floats(floats)
+    feed = {engine.inputs[0].name: picture}
+    return lambda: engine.run(feed)
+
+
+def int8_matrix_product() -> Callable[[], object]:
+    """A large int8 product in torch, which uses the core's widest int8 instructions."""
+    torch.set_num_threads(THREADS)
+    left = torch.randint(-128, 127, (MATRIX_SIDE, MATRIX_SIDE), dtype=torch.int8)
+    right = torch.randint(-128, 127, (MATRIX_SIDE, MATRIX_SIDE), dtype=torch.int8)
+    return lambda: torch._int_mm(left, right)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

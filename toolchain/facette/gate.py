@@ -1,0 +1,143 @@
+"""The gate: what a compressed network must still be able to do, measured on faces rather than on tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+from facette.cache import Cache, fingerprint, key_of
+from facette.evaluation.agreement import Agreement, agreement, detections
+from facette.evaluation.verification import Verification, VerificationSet, verify
+from facette.floor import Floor
+from facette.model import Model
+from facette.reference import reference_engine
+from facette_runtime.engines.base import Engine
+from facette_runtime.manifest import Parity
+from facette_runtime.types import Detections, Image
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was measured, and why the network is refused; None for one that may be shipped."""
+
+    refusal: str | None
+    verification: Verification | None = None
+    agreement: Agreement | None = None
+
+
+class Gate(Protocol):
+    """Judges one role's networks."""
+
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+        """Measures a network.
+
+        Args:
+            engine: runs it.
+            digest: says which network and engine this is; the same digest is not measured twice.
+            parity: of its outputs with the uncompiled network's on the golden pictures.
+        """
+        ...
+
+
+class EmbedderGate:
+    """Verification on LFW against the original's; without LFW, the embeddings' distance from the uncompiled network's.
+
+    Args:
+        original: the network before any pass.
+        test: None without data.
+        floor: the recipe's.
+        match_threshold: cosine; used without data only.
+        cache: of measurements.
+    """
+
+    def __init__(
+        self, original: Model, test: VerificationSet | None, floor: Floor, match_threshold: float | None, cache: Cache
+    ) -> None:
+        self._original = original
+        self._test = test
+        self._floor = floor
+        self._match_threshold = match_threshold
+        self._cache = cache
+
+    @cached_property
+    def original(self) -> Verification | None:
+        """The uncompiled network's own verification; None without data."""
+        return None if self._test is None else self._verify(reference_engine(self._original), fingerprint(self._original))
+
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+        """See `Gate.judge`."""
+        if self.original is None:
+            return Judgement(self._drift(parity))
+        measured = self._verify(engine, digest)
+        return Judgement(verification_shortfall(measured, self.original, self._floor), measured)
+
+    def _verify(self, engine: Engine, digest: str) -> Verification:
+        assert self._test is not None
+        test = self._test
+        key = key_of("verification", digest, engine.name, test.digest)
+        return Verification(**cast(dict[str, Any], self._cache.json(key, lambda: asdict(verify(engine, test, "LFW")))))
+
+    def _drift(self, parity: Mapping[str, Parity]) -> str | None:
+        assert self._match_threshold is not None
+        least = 1 - self._floor.max_error_share * (1 - self._match_threshold)
+        cosine = min(value.cosine for value in parity.values())
+        if cosine >= least:  # not so for NaN
+            return None
+        share = (1 - cosine) / (1 - self._match_threshold)
+        return (
+            f"the embeddings move too far: cosine {cosine:.4f} < {least:.4f}, {share:.0%} of the way to the match threshold"
+            f" ({self._floor.max_error_share:.0%} allowed)"
+        )
+
+
+def verification_shortfall(measured: Verification, original: Verification, floor: Floor) -> str | None:
+    """Why a network's accuracy is not enough, or None."""
+    accuracy, tar = measured.accuracy * 100, measured.tar * 100
+    least = max(original.accuracy * 100 - floor.max_accuracy_drop, floor.min_accuracy or 0.0)
+    if not accuracy >= least - 1e-9:
+        return f"accuracy {accuracy:.2f} % < {least:.2f} % (the original has {original.accuracy:.2%})"
+    least = max(original.tar * 100 - floor.max_tar_drop, floor.min_tar or 0.0)
+    if not tar >= least - 1e-9:
+        return f"TAR@FAR=1e-3 {tar:.2f} % < {least:.2f} % (the original has {original.tar:.2%})"
+    return None
+
+
+class DetectorGate:
+    """The faces and landmarks found, against the original's.
+
+    Args:
+        original: the network before any pass.
+        pictures: gives uint8 [h, w, 3] each, letterboxed, in the network's channel order; asked once, when first needed.
+        floor: the recipe's.
+    """
+
+    def __init__(self, original: Model, pictures: Callable[[], Sequence[Image]], floor: Floor) -> None:
+        self._original = original
+        self._show = pictures
+        self._floor = floor
+
+    @cached_property
+    def _pictures(self) -> Sequence[Image]:
+        return self._show()
+
+    @cached_property
+    def _expected(self) -> list[Detections]:
+        return detections(reference_engine(self._original), self._original, self._pictures)
+
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+        """See `Gate.judge`."""
+        measured = agreement(detections(engine, self._original, self._pictures), self._expected)
+        return Judgement(agreement_shortfall(measured, self._floor), agreement=measured)
+
+
+def agreement_shortfall(measured: Agreement, floor: Floor) -> str | None:
+    """Why a detector's agreement is not enough, or None."""
+    if not measured.recall >= floor.min_recall:
+        return f"finds {measured.recall:.1%} of the original's {measured.faces} faces ({floor.min_recall:.0%} wanted)"
+    if not measured.extra <= floor.max_extra:
+        return f"{measured.extra:.1%} more boxes than the original's {measured.faces} faces ({floor.max_extra:.0%} allowed)"
+    if not measured.landmark_shift <= floor.max_landmark_shift:
+        return f"landmarks move by {measured.landmark_shift:.1%} of the eyes' distance ({floor.max_landmark_shift:.0%} allowed)"
+    return None

@@ -1,0 +1,75 @@
+"""What int8 is made of: the faces that a network is calibrated with, and its graph forms prepared for rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+
+from facette.calibration import Calibration, RangeMethod, Repair
+from facette.data.calibration_pictures import calibration_pictures
+from facette.forms import graph_forms
+from facette.model import Model
+from facette.passes.correct_bias import correct_bias
+from facette.passes.round_adaptively import RoundAdaptively, round_adaptively
+from facette_runtime.errors import FacetteError
+from facette_runtime.types import Image
+
+
+class Quantizer:
+    """Prepares one network for int8; pictures are read when they are first needed.
+
+    Args:
+        model: as the recipe's passes leave it.
+        finder: finds the faces that an embedder is shown; None for a detector.
+        faces: a folder, zip or CSV of photos; None where there are none, and the ranges kept with the weights must do.
+        count: pictures to show.
+        tell: is called with a line before something long.
+    """
+
+    def __init__(self, model: Model, finder: Model | None, faces: Path | None, count: int, tell: Callable[[str], None]) -> None:
+        self._model = model
+        self._finder = finder
+        self._faces = faces
+        self._count = count
+        self._tell = tell
+        self._forms = cache(self._make_forms)
+
+    def calibrate(self, form: Model, engine: str, method: RangeMethod) -> Calibration:
+        """Real faces where there are some, else the ranges kept with the weights.
+
+        Raises:
+            FacetteError: there are neither.
+        """
+        if self._faces is not None:
+            return Calibration(self._pictures, f"{self._count} faces of {self._faces.name}", method)
+        statistics = self._model.statistics
+        kept = statistics.ranges.get(f"{engine}/{form.form}") if statistics else None
+        if kept is None or statistics is None or method != statistics.method:
+            raise FacetteError(f"int8 by {method}: needs faces to look at: give --faces (a folder, .zip or .csv)")
+        return Calibration(None, statistics.source, statistics.method, kept)
+
+    def form(self, name: str, repair: Repair) -> Model:
+        """A graph form whose weights are prepared for rounding.
+
+        Raises:
+            FacetteError: there are no faces to prepare them with.
+        """
+        if repair != "none" and self._faces is None:
+            raise FacetteError(f"{repair}: needs faces to look at: give --faces (a folder, .zip or .csv)")
+        return next(form for form in self._forms(repair) if form.form == name)
+
+    def _make_forms(self, repair: Repair) -> list[Model]:
+        if repair == "correct-bias":
+            self._tell(f"{self._model.name}: correcting biases")
+            return graph_forms(self._model, lambda model: correct_bias(model, self._pictures))
+        if repair == "round-adaptively":
+            self._tell(f"{self._model.name}: learning how to round")
+            return graph_forms(self._model, lambda model: round_adaptively(model, RoundAdaptively(), self._pictures))
+        return graph_forms(self._model)
+
+    @cached_property
+    def _pictures(self) -> Image:
+        assert self._faces is not None
+        self._tell(f"{self._model.name}: preparing {self._count} faces to calibrate with")
+        return calibration_pictures(self._model, self._faces, self._count, self._finder, seed=0)
