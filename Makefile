@@ -26,6 +26,8 @@ lint: $(VENV)/.developer  ## Check style and types
 
 bench: $(VENV)/.developer  ## Compare with stock ONNX Runtime, side by side in one run
 	$(BIN)/python benchmarks/embedder_fp32.py
+	@if [ -n "$$FACETTE_DATA" ]; then $(BIN)/python benchmarks/embedder_int8.py; \
+	else echo "FACETTE_DATA names no data: the int8 benchmark did not run"; fi
 
 $(VENV)/.installed: pyproject.toml runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)

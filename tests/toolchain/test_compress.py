@@ -1,0 +1,81 @@
+"""A recipe's passes: their order, their measurement, and what a recipe may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facette.cache import Cache
+from facette.catalogue import DLIB_IMAGE
+from facette.compress import Supplies, compress, in_rounds, words
+from facette.model import Model
+from facette.passes.distil import Distil
+from facette.passes.low_rank import LowRank
+from facette.passes.prune import Prune
+from facette.passes.sparsify import Sparsify
+from facette.passes.swap_activation import SwapActivation
+from facette.recipe import Recipe, load_recipe
+from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import EmbeddingDecoder
+from facette_runtime.schema import from_dict
+from tests.toolchain import tiny
+
+
+def model(network: nn.Module) -> Model:
+    return Model("tiny", network, DLIB_IMAGE, EmbeddingDecoder("embedding", 8), None, None, (), "")
+
+
+def supplies(folder: Path, said: list[str]) -> Supplies:
+    return Supplies((), model(nn.Identity()), Cache(folder), said.append)
+
+
+def test_passes_run_in_the_recipes_order_and_leave_the_original_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    original = model(tiny.embedder())
+    models = compress(original, [SwapActivation(), Sparsify(sparsity=0.5)], supplies(tmp_path, said))
+    assert len(models) == 3
+    assert models[0] is original
+    assert any(isinstance(part, nn.PReLU) for part in tiny.embedder().modules())
+    assert not any(isinstance(part, nn.PReLU) for part in models[1].network.modules())  # type: ignore[union-attr]
+    assert ["swap-activation" in said[0], "sparsify" in said[1]] == [True, True]
+    zeros = torch.cat([p.flatten() for n, p in models[2].network.named_parameters() if n.endswith("weight")]) == 0  # type: ignore[union-attr]
+    assert 0.3 < float(zeros.float().mean()) < 0.6
+
+
+def test_what_learns_needs_faces(tmp_path: Path) -> None:
+    with pytest.raises(FacetteError, match="trains embedders"):
+        compress(model(tiny.embedder()), [Distil(steps=1)], supplies(tmp_path, []))
+
+
+def test_pruning_in_rounds_recovers_after_each() -> None:
+    spread = in_rounds([Prune(macs=0.25, steps=2), Distil(steps=100), SwapActivation()])
+    assert [settings.kind for settings in spread] == ["prune", "distil", "prune", "distil", "swap-activation"]
+    first, second = (settings for settings in spread if isinstance(settings, Prune))
+    assert np.isclose((first.macs or 0) * (second.macs or 0), 0.25)
+    assert sum(settings.steps for settings in spread if isinstance(settings, Distil)) == 100
+
+
+def test_settings_are_told_where_they_differ_from_the_usual() -> None:
+    assert words(SwapActivation()) == ""
+    assert words(SwapActivation(to="relu6")) == "to relu6"
+
+
+def test_a_recipe_names_its_passes() -> None:
+    recipe = load_recipe("mobilefacenet-small")
+    assert [settings.kind for settings in recipe.embedder.passes] == ["swap-activation", "distil", "prune", "distil"]
+    assert recipe.floor.max_accuracy_drop == 0.6
+
+
+def test_an_unknown_pass_lists_the_known_ones() -> None:
+    data = {
+        "name": "x",
+        "detector": {"network": "facette-detect"},
+        "embedder": {"network": "facette-embed", "passes": [{"kind": "shrink"}]},
+    }
+    with pytest.raises(FacetteError, match=r"'shrink' is not one of .*low-rank.*prune"):
+        from_dict(Recipe, data, "mine.toml")
+    assert LowRank.__dataclass_fields__["kind"].default == "low-rank"
