@@ -109,7 +109,7 @@ def run(data: Path, weights: Path, folds: int) -> Result:
     photos = Photos(data, RAW)
     found: list[bool] = []
     theirs, mine = [], []
-    for name in tqdm(pairs.photos, desc="LFW", unit="photo", dynamic_ncols=True):
+    for name in tqdm(pairs.photos, desc="LFW", unit="photo", dynamic_ncols=True, disable=None):
         image = photos.read(name)
         faces = detect(image)
         found.append(len(faces) > 0)

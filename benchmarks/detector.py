@@ -116,7 +116,7 @@ def run(data: Path, weights: Path, size_wh: tuple[int, int], folds: tuple[int, .
     teacher = Contender(load_detector(DetectorRecipe(TEACHER, f"{TEACHER}.safetensors", input_size=size_wh), search))
     photos = Photos(data, RAW)
     triples = []
-    for name in tqdm(read_pairs(data).select(folds).photos[::every], desc="LFW", dynamic_ncols=True):
+    for name in tqdm(read_pairs(data).select(folds).photos[::every], desc="LFW", dynamic_ncols=True, disable=None):
         image = photos.read(name)
         triples.append((ours(image), teacher(image), (image.shape[1], image.shape[0])))
     crowds = _crowd_recall(ours, teacher, data / CROWDS)
@@ -131,7 +131,7 @@ def _crowd_recall(ours: Contender, teacher: Contender, path: Path) -> Recalls:
     pairs: tuple[list[tuple[Detections, FloatArray]], ...] = ([], [])
     names = facemask_names(path, training=False)
     with zipfile.ZipFile(path) as archive:
-        for name in tqdm(names, desc="facemask853", dynamic_ncols=True):
+        for name in tqdm(names, desc="facemask853", dynamic_ncols=True, disable=None):
             image, boxes = read_image(archive, name), facemask_boxes(archive, name)
             scale = np.float32(min(ours.size_wh[0] / image.shape[1], ours.size_wh[1] / image.shape[0]))
             for contender, found in zip((ours, teacher), pairs, strict=True):

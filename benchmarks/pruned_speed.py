@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> Result:
     runners = {
         (network, pair): runner(model, *pair)
         for pair in pairs
-        for network, model in tqdm(networks.items(), desc=" ".join(pair), unit="network", dynamic_ncols=True)
+        for network, model in tqdm(networks.items(), desc=" ".join(pair), unit="network", dynamic_ncols=True, disable=None)
     }
     latencies = interleaved({str(key): call for key, (call, _) in runners.items()}, seconds=arguments.seconds)
     rows = []

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> Result:
     calls: dict[tuple[str, str], Callable[[], object]] = {}
     files: dict[tuple[str, str], bytes] = {}
     for engine in engines:
-        for pattern, model in tqdm(networks.items(), desc=engine, unit="network", dynamic_ncols=True):
+        for pattern, model in tqdm(networks.items(), desc=engine, unit="network", dynamic_ncols=True, disable=None):
             calls[pattern, engine], files[pattern, engine] = runner(model, engine, FORMS[engine])
             if engine == "openvino":
                 calls[pattern, "openvino, sparse rate"] = _sparse_openvino(model, files[pattern, engine])

@@ -64,7 +64,7 @@ def _tflite(folder: Path) -> bytes:
 
 
 def _openvino(folder: Path) -> bytes:
-    from facette_runtime.engines.openvino import BIN, PRECISION_PATH, XML, import_openvino
+    from facette_runtime.engines.openvino import BIN, OUTPUTS_PATH, PRECISION_PATH, XML, import_openvino
 
     ov = import_openvino()
     ops = importlib.import_module("openvino.opset13")
@@ -79,6 +79,7 @@ def _openvino(folder: Path) -> bytes:
     double.output(0).get_tensor().set_names({"double"})
     network = ov.Model([mean, double], [image], "tiny")
     network.set_rt_info("f32", list(PRECISION_PATH))
+    network.set_rt_info(",".join(port.any_name for port in network.outputs), list(OUTPUTS_PATH))
     ov.save_model(network, str(folder / XML), compress_to_fp16=False)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:

@@ -116,7 +116,7 @@ class Verdicts:
         self._refused = refused
         monkeypatch.setattr("facette.selection.open_candidate", lambda candidate, threads: candidate)
 
-    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity], *, trained: bool = False) -> Judgement:
         assert isinstance(engine, Candidate)
         assert engine.plan.quantization is not None
         name = f"{engine.form} {engine.plan.quantization.method}"

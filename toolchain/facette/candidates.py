@@ -32,6 +32,9 @@ from facette_runtime.types import Image
 STAND_IN = {"tensorrt": "onnxruntime"}
 """What computes a network on the host where its own engine needs the device."""
 
+RANGE_METHODS: dict[str, tuple[RangeMethod, ...]] = {"openvino": ("min-max", "percentile")}
+"""Of engines whose quantizer knows only some."""
+
 Calibrate = Callable[[Model, str, RangeMethod], Calibration | None]
 """What to quantize a graph form for an engine with; None where there is nothing to calibrate with."""
 
@@ -128,12 +131,20 @@ def list_plans(model: Model, target: Target, choices: Choices) -> list[Plan]:
         for precision in allowed:
             wanted = [name for name in engine.forms_for(precision) if not choices.forms or name in choices.forms]
             by_preference = sorted((form for form in forms if form.form in wanted), key=lambda form: wanted.index(form.form))
-            first = choices.quantizations[0] if precision == "int8" else None
+            first = ways_for(engine.name, choices.quantizations)[0] if precision == "int8" else None
             plans += [Plan(form, engine.name, precision, first) for form in by_preference]
     if not plans:
         offers = "; ".join(f"{e.name}: {', '.join(e.precisions)}, forms {', '.join(e.forms)}" for e in target.engines)
         raise FacetteError(f"nothing to compile {model.name} to: the choices leave none of target {target.name}'s ({offers})")
     return plans
+
+
+def ways_for(engine: str, ways: Sequence[Quantization]) -> Sequence[Quantization]:
+    """Those that an engine's quantizer knows; its own first method where the recipe names none of them."""
+    known = RANGE_METHODS.get(engine)
+    if known is None:
+        return ways
+    return [way for way in ways if way.method in known] or [Quantization(known[0])]
 
 
 def make(plan: Plan, bench: Bench, min_cosine: float, calibrate: Calibrate, cache: Cache) -> Candidate:

@@ -259,7 +259,8 @@ def _candidates(models: dict[str, Model], role: str, plans: Sequence[Plan], benc
     job.tell(f"{model.name}: measuring {len(made)} candidates side by side")
     timed = measure(made, bench, job.cache)
     job.tell(f"{model.name}: the gate")
-    return judge(timed, bench.threads, gate, again, choices.quantizations)
+    # Ranges that were kept are of one method only, and nothing can be repaired without faces.
+    return judge(timed, bench.threads, gate, again, choices.quantizations if job.faces else ())
 
 
 def _build(role: str, model: Model, candidate: Candidate, threads: int) -> Build:

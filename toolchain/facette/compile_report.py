@@ -17,6 +17,8 @@ from facette_runtime.schema import from_dict
 
 COMPILE_REPORT_FILE = "report/compile.json"
 """Where it lies in the bundle."""
+STOCK = ("onnxruntime", "fp32", "stock")
+"""Engine, precision and form that speed-ups are told against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _stock_ms(tried: Sequence[Candidate]) -> float | None:
-    return next((c.latency.median for c in tried if c.latency and (c.engine, c.form) == ("onnxruntime", "stock")), None)
+    return next((c.latency.median for c in tried if c.latency and (c.engine, c.precision, c.form) == STOCK), None)
 
 
 def _row(role: str, candidate: Candidate, shipped: Candidate, stock_ms: float | None) -> CandidateRow:

@@ -100,7 +100,7 @@ class EmbedderEvaluator:
         if self._setting.gate.original is None:
             return fast
         engine, content = self._built(choice)
-        judgement = self._setting.gate.judge(engine, hashlib.sha256(content).hexdigest(), {})
+        judgement = self._setting.gate.judge(engine, hashlib.sha256(content).hexdigest(), {}, trained=True)
         assert judgement.verification is not None
         return replace(fast, accuracy=judgement.verification.accuracy, tar=judgement.verification.tar)
 

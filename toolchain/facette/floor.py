@@ -12,7 +12,7 @@ class Floor:
     Attributes:
         max_accuracy_drop, max_tar_drop: in percentage points on LFW's choosing folds; TAR at a false accept rate of 1e-3.
         min_accuracy, min_tar: in percent, whatever the original reaches.
-        max_error_share: without LFW: an embedding may move by this share of the way from identical to just matching,
+        max_error_share: by rounding, an embedding may move by this share of the way from identical to just matching:
             1 − cosine ≤ share × (1 − match threshold).
         min_recall: of the faces that the original detector finds, 0..1.
         max_extra: boxes that the original detector has not, for each of its faces.

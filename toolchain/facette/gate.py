@@ -30,25 +30,29 @@ class Judgement:
 class Gate(Protocol):
     """Judges one role's networks."""
 
-    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity], *, trained: bool = False) -> Judgement:
         """Measures a network.
 
         Args:
             engine: runs it.
             digest: says which network and engine this is; the same digest is not measured twice.
-            parity: of its outputs with the uncompiled network's on the golden pictures.
+            parity: of its outputs with those of the network that it was made from, on the golden pictures.
+            trained: whether training or cutting has moved the outputs on purpose.
         """
         ...
 
 
 class EmbedderGate:
-    """Verification on LFW against the original's; without LFW, the embeddings' distance from the uncompiled network's.
+    """Verification on LFW against the original's, and the embeddings' distance from those of the network that was rounded.
+
+    Verification alone would let a swapped channel order pass, which costs a colour-blind network little; the distance alone says
+    nothing of accuracy. A network that was trained is judged by verification only, if there are data.
 
     Args:
         original: the network before any pass.
         test: None without data.
         floor: the recipe's.
-        match_threshold: cosine; used without data only.
+        match_threshold: cosine; where there are data, the original's own best threshold is taken.
         cache: of measurements.
     """
 
@@ -66,12 +70,14 @@ class EmbedderGate:
         """The uncompiled network's own verification; None without data."""
         return None if self._test is None else self._verify(reference_engine(self._original), fingerprint(self._original))
 
-    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity], *, trained: bool = False) -> Judgement:
         """See `Gate.judge`."""
         if self.original is None:
-            return Judgement(self._drift(parity))
+            assert self._match_threshold is not None
+            return Judgement(self._drift(parity, self._match_threshold))
         measured = self._verify(engine, digest)
-        return Judgement(verification_shortfall(measured, self.original, self._floor), measured)
+        moved = None if trained else self._drift(parity, self.original.threshold)
+        return Judgement(verification_shortfall(measured, self.original, self._floor) or moved, measured)
 
     def _verify(self, engine: Engine, digest: str) -> Verification:
         assert self._test is not None
@@ -79,13 +85,12 @@ class EmbedderGate:
         key = key_of("verification", digest, engine.name, test.digest)
         return Verification(**cast(dict[str, Any], self._cache.json(key, lambda: asdict(verify(engine, test, "LFW")))))
 
-    def _drift(self, parity: Mapping[str, Parity]) -> str | None:
-        assert self._match_threshold is not None
-        least = 1 - self._floor.max_error_share * (1 - self._match_threshold)
+    def _drift(self, parity: Mapping[str, Parity], threshold: float) -> str | None:
+        least = 1 - self._floor.max_error_share * (1 - threshold)
         cosine = min(value.cosine for value in parity.values())
         if cosine >= least:  # not so for NaN
             return None
-        share = (1 - cosine) / (1 - self._match_threshold)
+        share = (1 - cosine) / (1 - threshold)
         return (
             f"the embeddings move too far: cosine {cosine:.4f} < {least:.4f}, {share:.0%} of the way to the match threshold"
             f" ({self._floor.max_error_share:.0%} allowed)"
@@ -126,7 +131,7 @@ class DetectorGate:
     def _expected(self) -> list[Detections]:
         return detections(reference_engine(self._original), self._original, self._pictures)
 
-    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity]) -> Judgement:
+    def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity], *, trained: bool = False) -> Judgement:
         """See `Gate.judge`."""
         measured = agreement(detections(engine, self._original, self._pictures), self._expected)
         return Judgement(agreement_shortfall(measured, self._floor), agreement=measured)

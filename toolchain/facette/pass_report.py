@@ -44,7 +44,8 @@ def judge_passes(
     rows = []
     for number, (model, name) in enumerate(zip(models, ["as given", *(settings.kind for settings in passes)], strict=True)):
         engine = reference_engine(model)
-        judgement = gate.judge(engine, fingerprint(model), parity_on(engine, bench.expected, bench.pictures))
+        parity = parity_on(engine, bench.expected, bench.pictures)
+        judgement = gate.judge(engine, fingerprint(model), parity, trained=True)
         last = number == len(passes)
         macs, parameters = count_macs(model)
         measured = judgement.verification

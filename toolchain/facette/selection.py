@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from facette.calibration import Quantization
-from facette.candidates import Candidate, open_candidate
+from facette.candidates import Candidate, open_candidate, ways_for
 from facette.gate import Gate
 from facette.target import Target
 from facette_runtime.errors import FacetteError
@@ -64,10 +64,12 @@ def _judge_engine(
         if parent is not None and candidate.milliseconds > parent * TIE:
             reason = f"slower than its float parent: {candidate.milliseconds:.2f} ms against {parent:.2f}"
             judged[index] = [replace(candidate, refusal=reason)]
+        elif candidate.exact:
+            continue
         elif winner is not None:
             reason = f"{winner.precision}, form {winner.form} passed and is as fast: accuracy not measured"
             judged[index] = [replace(candidate, refusal=reason)]
-        elif not candidate.exact:
+        else:
             judged[index] = _attempts(candidate, threads, gate, again, ways)
             if judged[index][-1].refusal is None:
                 winner = judged[index][-1]
@@ -83,7 +85,7 @@ def _attempts(
 ) -> list[Candidate]:
     """The candidate judged; where it fails, the same made in other ways, until one passes or none is left."""
     attempts = [_ask(first, threads, gate)]
-    for way in ways if first.plan.quantization else ():
+    for way in ways_for(first.engine, ways) if first.plan.quantization and ways else ():
         if attempts[-1].refusal is None:
             break
         if way != first.plan.quantization:

@@ -1,7 +1,8 @@
 """OpenVINO on x86 processors.
 
 A network is a zip file with ``model.xml`` and ``model.bin``, OpenVINO's intermediate representation. The entry
-``facette/inference_precision`` in its runtime information says in which numbers it is to compute.
+``facette/inference_precision`` in its runtime information says in which numbers it is to compute, ``facette/outputs`` what its
+outputs are called.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 import io
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from facette_runtime.errors import EngineError
 XML, BIN = "model.xml", "model.bin"
 PRECISION_PATH = ("facette", "inference_precision")
 """Where the runtime information holds "f32" or "bf16"."""
+OUTPUTS_PATH = ("facette", "outputs")
+"""Where it holds the outputs' names in their order, with commas between: a port's own may change when the file is read."""
 
 _NEEDS_CAPABILITY = {"bf16": "BF16"}
 _DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "u8": "uint8", "i8": "int8", "i32": "int32", "i64": "int64"}
@@ -32,9 +35,9 @@ class OpenVINOEngine:
 
     name = "openvino"
 
-    def __init__(self, compiled: Any) -> None:
-        self.inputs = tuple(map(_spec, compiled.inputs))
-        self.outputs = tuple(map(_spec, compiled.outputs))
+    def __init__(self, compiled: Any, output_names: Sequence[str]) -> None:
+        self.inputs = tuple(_spec(port, port.any_name) for port in compiled.inputs)
+        self.outputs = tuple(map(_spec, compiled.outputs, output_names))
         self._ports = dict(zip((spec.name for spec in self.outputs), compiled.outputs))
         self._request = compiled.create_infer_request()
 
@@ -68,7 +71,8 @@ def load(model: bytes, threads: int) -> Engine:
             "INFERENCE_PRECISION_HINT": precision,
             "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core where others work, too
         }
-        return OpenVINOEngine(core.compile_model(network, "CPU", settings))
+        names = str(network.get_rt_info(list(OUTPUTS_PATH)).astype(str)).split(",")
+        return OpenVINOEngine(core.compile_model(network, "CPU", settings), names)
     except (zipfile.BadZipFile, KeyError, RuntimeError, ValueError) as error:
         raise EngineError(f"openvino: refuses this network: {_reason(error)}") from error
 
@@ -91,7 +95,7 @@ def _reason(error: Exception) -> str:
     return (telling or lines or [type(error).__name__])[-1]
 
 
-def _spec(port: Any) -> TensorSpec:
+def _spec(port: Any, name: str) -> TensorSpec:
     shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
     dtype = port.element_type.get_type_name()
-    return TensorSpec(port.any_name, shape, _DTYPES.get(dtype, dtype))
+    return TensorSpec(name, shape, _DTYPES.get(dtype, dtype))

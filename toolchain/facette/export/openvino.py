@@ -17,7 +17,7 @@ from facette.export.artifact import Artifact
 from facette.export.device_input import INPUT_NAME, DeviceNetwork, example_input
 from facette.export.quiet import quiet
 from facette.model import Model
-from facette_runtime.engines.openvino import BIN, PRECISION_PATH, XML, import_openvino
+from facette_runtime.engines.openvino import BIN, OUTPUTS_PATH, PRECISION_PATH, XML, import_openvino
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Precision
 from facette_runtime.types import Image
@@ -60,6 +60,9 @@ def _convert(model: Model) -> Any:
     with quiet():
         network = ov.convert_model(DeviceNetwork(model).eval(), example_input=example)
     network.reshape({INPUT_NAME: list(example.shape)})
+    # A tensor may have other names when the file is read again; the order of the outputs stays.
+    names = [next(iter(port.get_names() & set(model.output_names))) for port in network.outputs]
+    network.set_rt_info(",".join(names), list(OUTPUTS_PATH))
     return network
 
 
