@@ -223,7 +223,8 @@ def _row(role: str, candidate: Candidate, shipped: Candidate, stock_ms: float | 
 
 def _islands(candidate: Candidate) -> tuple[FloatIsland, ...]:
     shippable = candidate.precision == "int8" and candidate.artifact is not None and candidate.refusal is None
-    return float_islands(candidate.content, STAND_IN.get(candidate.engine, candidate.engine)) if shippable else ()
+    # What a stand-in leaves in float says nothing of the engine that it stands in for.
+    return float_islands(candidate.content, candidate.engine) if shippable and candidate.engine not in STAND_IN else ()
 
 
 def _verdict(candidate: Candidate, shipped: Candidate) -> str:

@@ -44,7 +44,9 @@ class Quantizer:
         if self._faces is not None:
             return Calibration(self._pictures, f"{self._count} faces of {self._faces.name}", method)
         statistics = self._model.statistics
-        kept = statistics.ranges.get(f"{engine}/{form.form}") if statistics else None
+        # TensorRT's graph is ONNX Runtime's before it is rounded.
+        graph = "onnxruntime" if engine == "tensorrt" else engine
+        kept = statistics.ranges.get(f"{graph}/{form.form}") if statistics else None
         if kept is None or statistics is None or method != statistics.method:
             raise FacetteError(f"int8 by {method}: needs faces to look at: give --faces (a folder, .zip or .csv)")
         return Calibration(None, statistics.source, statistics.method, kept)
