@@ -12,7 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from facette.cli import main
+from facette.compile_report import read_compile_report
 from facette.target import FOLDER
+from facette.tensorrt_host.libraries import missing
+from facette.tensorrt_host.result import HostBuild
 from facette_runtime.bundle import Bundle
 from facette_runtime.errors import BundleError
 from facette_runtime.types import Image
@@ -162,3 +165,40 @@ def test_a_photo_folder_without_pictures(tiny_recipe_path: Path, tmp_path: Path,
     empty.mkdir()
     assert main(_compile(tiny_recipe_path, empty, tmp_path / "t.facette")) == 2
     assert "holds no pictures" in capsys.readouterr().err
+
+
+def test_tensorrt_builds_a_jetsons_graph_on_the_host(tiny_recipe_path: Path, photos: Path, tmp_path: Path) -> None:
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    output = tmp_path / "jetson.facette"
+    arguments = ["compile", "--target", "jetson-orin-nano", "--recipe", str(tiny_recipe_path), "--photos", str(photos)]
+    assert main([*arguments, "--engine", "tensorrt", "--precision", "fp16", "--output", str(output)]) == 0
+    report = read_compile_report(Bundle.open(output, check_target=False))
+    assert report is not None
+    for row in report.rows:
+        assert isinstance(row.host_build, HostBuild)
+        assert row.host_build.failure is None
+        assert all(build.layers > 0 and build.plan_bytes > 0 for build in row.host_build.builds)
+
+
+def test_a_search_compiles_what_fits_the_budget(
+    tiny_recipe_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    output, front = tmp_path / "small.facette", tmp_path / "front.png"
+    command = _compile(tiny_recipe_path, photos, output, "--precision", "fp32", "--trials", "2", "--plot", str(front))
+    assert main([*command, "--budget", "cosine>=0.99 size<=1MB"]) == 0
+    assert "best within the budget: onnxruntime fp32" in capsys.readouterr().out
+    assert Bundle.open(output).manifest.embedder.precision == "fp32"
+    assert front.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_budget_that_nothing_fits_names_what_stands_in_the_way(
+    tiny_recipe_path: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    output = tmp_path / "small.facette"
+    command = _compile(tiny_recipe_path, photos, output, "--precision", "fp32", "--trials", "2", "--budget", "size<=1KB")
+    assert main(command) == 2
+    assert "nothing fits the budget" in capsys.readouterr().err
+    assert not output.exists()

@@ -12,7 +12,7 @@ import numpy as np
 
 from facette.cache import fingerprint, key_of
 from facette.calibration import Quantization
-from facette.candidates import Bench, Plan, make, open_candidate
+from facette.candidates import Bench, Plan, make, open_candidate, ways_for
 from facette.compress import Supplies, compress, in_rounds
 from facette.forms import graph_forms
 from facette.gate import EmbedderGate
@@ -117,7 +117,7 @@ class EmbedderEvaluator:
 
     def _build(self, choice: Choice) -> tuple[Engine, bytes]:
         model, quantizer = self.network(choice.keep), self._quantizer(choice.keep)
-        way = Quantization(choice.range_method) if choice.range_method else None
+        way = ways_for(choice.engine, [Quantization(choice.range_method)])[0] if choice.range_method else None
         plan = Plan(quantizer.form(choice.form, "none"), choice.engine, choice.precision, way)
         reference = reference_engine(model)
         expected = [reference.run({reference.inputs[0].name: picture[None]}) for picture in self._pictures]
