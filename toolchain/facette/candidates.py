@@ -189,18 +189,19 @@ def open_candidate(candidate: Candidate, threads: int) -> Engine:
 
 def measure(candidates: Sequence[Candidate], bench: Bench, cache: Cache) -> list[Candidate]:
     """Times all candidates that were made, side by side in one run, on one picture a call."""
-    made = {index: c for index, c in enumerate(candidates) if c.artifact is not None}
+    made = [c for c in candidates if c.artifact is not None]
     if not bench.measured or not made:
         return list(candidates)
-    digests = [hashlib.sha256(c.content).hexdigest() for c in made.values()]
-    key = key_of("latency", *digests, bench.threads, describe_machine(), tool_versions())
-    measured = cast(dict[str, Any], cache.json(key, lambda: _measure(made, bench)))
-    return [replace(c, latency=Latency(**measured[str(index)])) if index in made else c for index, c in enumerate(candidates)]
+    digests = [hashlib.sha256(c.content).hexdigest() for c in made]
+    key = key_of("latencies", *digests, bench.threads, describe_machine(), tool_versions())
+    # In the order of those that were made: the same files may stand elsewhere in another compilation's list.
+    measured = iter(cast(list[dict[str, Any]], cache.json(key, lambda: _measure(made, bench))))
+    return [c if c.artifact is None else replace(c, latency=Latency(**next(measured))) for c in candidates]
 
 
-def _measure(made: dict[int, Candidate], bench: Bench) -> dict[str, dict[str, float]]:
-    calls = {str(index): _call(candidate, bench) for index, candidate in made.items()}
-    return {label: asdict(latency) for label, latency in interleaved(calls).items()}
+def _measure(made: Sequence[Candidate], bench: Bench) -> list[dict[str, float]]:
+    calls = {str(number): _call(candidate, bench) for number, candidate in enumerate(made)}
+    return [asdict(latency) for latency in interleaved(calls).values()]
 
 
 def _call(candidate: Candidate, bench: Bench) -> Callable[[], object]:
