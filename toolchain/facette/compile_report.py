@@ -139,7 +139,7 @@ def to_table(report: CompileReport) -> str:
         parts.append("TensorRT on this machine:\n" + "\n".join(f"  {line}" for line in builds))
     islands = [[row.role, row.engine, row.precision, *_island_cells(island)] for row in report.rows for island in row.islands]
     if islands:
-        headers = ["network", "engine", "precision", "left in float", "operator", "numbers put out", "% of the time"]
+        headers = ["network", "engine", "precision", "left in float", "name", "numbers put out", "% of the time"]
         parts.append(table(headers, islands))
     return "\n\n".join(parts)
 

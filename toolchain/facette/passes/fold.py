@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch import fx
 
+from facette.batch_norm import fused_layers
 from facette.model import Model
 
 
@@ -23,20 +23,7 @@ def fold_batch_norm(model: Model) -> Model:
     graph = model.network
     assert isinstance(graph, fx.GraphModule)
     graph = copy.deepcopy(graph)
-    modules = dict(graph.named_modules())
-    for node in list(graph.graph.nodes):
-        if node.op != "call_module" or not isinstance(modules[node.target], (nn.BatchNorm1d, nn.BatchNorm2d)):
-            continue
-        source = node.args[0]
-        if source.op != "call_module" or len(source.users) != 1:
-            continue
-        layer, norm = modules[source.target], modules[node.target]
-        if isinstance(layer, nn.Conv2d):
-            fused: nn.Module = fuse_conv_bn_eval(layer, norm)
-        elif isinstance(layer, nn.Linear):
-            fused = fuse_linear_bn_eval(layer, norm)
-        else:
-            continue
+    for node, source, fused in fused_layers(graph.graph, dict(graph.named_modules())):
         graph.set_submodule(source.target, fused)
         node.replace_all_uses_with(source)
         graph.graph.erase_node(node)

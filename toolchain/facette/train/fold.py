@@ -7,7 +7,8 @@ what ships.
 from __future__ import annotations
 
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from facette.batch_norm import fused_layers
 
 
 def fold_in_place(network: nn.Module) -> bool:
@@ -23,20 +24,7 @@ def fold_in_place(network: nn.Module) -> bool:
         graph = (network if isinstance(network, fx.GraphModule) else fx.symbolic_trace(network)).graph
     except (fx.proxy.TraceError, TypeError, ValueError):
         return False
-    modules = dict(network.named_modules())
-    for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], (nn.BatchNorm1d, nn.BatchNorm2d)):
-            continue
-        source = node.args[0]
-        if source.op != "call_module" or len(source.users) != 1:
-            continue
-        layer, norm = modules[source.target], modules[node.target]
-        if isinstance(layer, nn.Conv2d):
-            fused: nn.Module = fuse_conv_bn_eval(layer, norm)
-        elif isinstance(layer, nn.Linear):
-            fused = fuse_linear_bn_eval(layer, norm)
-        else:
-            continue
+    for node, source, fused in fused_layers(graph, dict(network.named_modules())):
         # A bias that the layer did not have comes out of the fusion as a constant.
         network.set_submodule(source.target, fused.requires_grad_())
         network.set_submodule(node.target, nn.Identity())
