@@ -119,13 +119,17 @@ class Verdicts:
     def judge(self, engine: Engine, digest: str, parity: Mapping[str, Parity], *, trained: bool = False) -> Judgement:
         assert isinstance(engine, Candidate)
         assert engine.plan.quantization is not None
-        name = f"{engine.form} {engine.plan.quantization.method}"
+        way = engine.plan.quantization
+        name = f"{engine.form} {way.method}" + (f" {way.float_share}" if way.float_share else "")
         self.asked.append(name)
         return Judgement(self._refused.get(name))
 
 
 def again(first: Candidate, way: Quantization) -> Candidate:
-    return replace(first, plan=replace(first.plan, quantization=way), latency=None)
+    """A way that leaves layers in float takes half as long again."""
+    made = replace(first, plan=replace(first.plan, quantization=way))
+    slower = None if first.latency is None or not way.float_share else Latency(first.latency.median * 1.5, 0, 0, 20)
+    return replace(made, latency=slower or first.latency)
 
 
 def test_int8_slower_than_its_float_parent_is_refused_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +152,34 @@ def test_the_fastest_int8_is_judged_first_and_its_ranges_are_changed_until_it_pa
     assert [c.refusal for c in judged if c.form == "dw2" and c.precision == "int8"] == ["accuracy 97 %", "accuracy 98 %", None]
     assert judged[-1].latency == tried[2].latency
     assert next(c for c in judged if c.form == "max").refusal == "int8, form dw2 passed and is as fast: accuracy not measured"
+
+
+MIXED = Quantization("min-max", float_share=0.2)
+
+
+def test_layers_in_float_are_the_last_resort_and_must_still_be_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = [candidate("onnxruntime", "dw2", 4.0), candidate("onnxruntime", "dw2", 2.0, None, "int8")]
+    gate = Verdicts(monkeypatch, {"dw2 min-max": "accuracy 97 %"})
+    judged = judge(tried, 1, gate, again, (WAYS[0], MIXED))
+    assert gate.asked == ["dw2 min-max", "dw2 min-max 0.2"]
+    assert judged[-1].refusal is None
+    assert judged[-1].milliseconds == pytest.approx(3.0)
+    slow = [tried[0], candidate("onnxruntime", "dw2", 3.0, None, "int8")]
+    judged = judge(slow, 1, Verdicts(monkeypatch, {"dw2 min-max": "accuracy 97 %"}), again, (WAYS[0], MIXED))
+    assert judged[-1].refusal == "slower than its float parent: 4.50 ms against 4.00"
+
+
+def test_another_form_is_asked_where_layers_in_float_cost_the_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Verdicts(monkeypatch, {"dw2 min-max": "accuracy 97 %"})
+    tried = [
+        candidate("onnxruntime", "dw2", 4.0),
+        candidate("onnxruntime", "dw2", 2.0, None, "int8"),
+        candidate("onnxruntime", "max", 2.5, None, "int8"),
+        candidate("onnxruntime", "relu", 3.5, None, "int8"),
+    ]
+    judged = judge(tried, 1, gate, again, (WAYS[0], MIXED))
+    assert gate.asked == ["dw2 min-max", "dw2 min-max 0.2", "max min-max"]
+    assert choose({"embedder": judged}, TARGET)["embedder"].form == "max"
 
 
 def test_int8_that_never_passes_leaves_the_float(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,10 @@ from torch.nn import functional as F
 
 from facette.model import Model
 from facette.passes.distil import Distil, distil, training_alignment
+from facette.passes.qat import Qat, qat
+from facette.passes.sparsify import Sparsify, sparsify
 from facette.passes.swap_activation import SwapActivation, swap_activation
+from facette.pruning.masks import density
 from facette.train.fold import fold_in_place
 from facette.train.hints import Hints
 from facette.train.log import read_log
@@ -47,6 +50,20 @@ def test_a_swapped_network_learns_to_agree_again(tmp_path: Path) -> None:
     trained = distil(swapped, teacher, SETTINGS, _crops(teacher), tmp_path)
     assert 1 - _agreement(trained, teacher) < 0.5 * (1 - _agreement(swapped, teacher))
     assert not _network(trained).training
+
+
+@pytest.mark.parametrize("trained_by", ["distil", "qat"])
+def test_zeros_stay_zeros_and_the_rest_learns(trained_by: str, tmp_path: Path) -> None:
+    teacher = small_model()
+    sparse = sparsify(teacher, Sparsify(sparsity=0.5))
+    if trained_by == "distil":
+        settings = dataclasses.replace(SETTINGS, refit=16)
+        trained = distil(sparse, teacher, settings, _crops(teacher), tmp_path)
+        assert 1 - _agreement(trained, teacher) < 0.7 * (1 - _agreement(sparse, teacher))
+    else:
+        given = Qat(steps=20, batch=8, learning_rate=3e-3, warmup=2, ema=0.5, views=2, precision="fp32")
+        trained = qat(sparse, teacher, given, _crops(teacher), tmp_path)
+    assert density(_network(trained)) == pytest.approx(density(_network(sparse)), abs=1e-3)
 
 
 def test_a_refit_alone_brings_it_close() -> None:

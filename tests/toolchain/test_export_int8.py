@@ -15,10 +15,11 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from facette.calibration import Calibration, RangeMethod
+from facette.export import export
 from facette.export.onnx import export_onnx
 from facette.export.onnx_dequantize import dequantize_onnx
 from facette.export.onnx_editing import Graph
-from facette.export.onnx_graph import float_onnx
+from facette.export.onnx_graph import float_onnx, layer_nodes
 from facette.export.onnx_int8 import quantize_onnx
 from facette.export.onnx_plan import Flavour
 from facette.export.onnx_ranges import observe_onnx
@@ -245,6 +246,22 @@ def test_layers_can_be_kept_in_float(flavour: Flavour, dw2: Model, pictures: Ima
     np.testing.assert_allclose(run(everything, pictures), run(content, pictures), rtol=0.05, atol=0.05)
     with pytest.raises(FacetteError, match=r"no node 'nose'.*known: .*" + first):
         quantize_onnx(content, ranges, flavour=flavour, keep_float=frozenset({"nose"}))
+
+
+def test_layers_are_found_in_the_onnx_graph(dw2: Model) -> None:
+    content = float_onnx(dw2)
+    kinds = {node.name: node.op_type for node in onnx.load_from_string(content).graph.node}
+    assert {kinds[name] for name in layer_nodes(content, frozenset({"stem", "narrow"}))} == {"Conv"}
+    assert [kinds[name] for name in layer_nodes(content, frozenset({"embedding"}))] == ["Gemm"]
+    with pytest.raises(FacetteError, match="no node for layer 'nose'"):
+        layer_nodes(content, frozenset({"stem", "nose"}))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "tensorrt"])
+def test_a_calibration_names_layers_that_stay_in_float(engine: str, dw2: Model, pictures: Image) -> None:
+    given = export(dw2, engine, "int8", Calibration(pictures, "noise"))
+    mixed = export(dw2, engine, "int8", Calibration(pictures, "noise", keep_float=frozenset({"narrow"})))
+    assert kinds(mixed.model)["DequantizeLinear"] < kinds(given.model)["DequantizeLinear"]
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -14,8 +14,8 @@ pytest.importorskip("litert_torch", reason="litert-torch is not installed (extra
 from ai_edge_litert.interpreter import Interpreter
 
 from facette.calibration import Calibration, RangeMethod
-from facette.export import export, observe
-from facette.export.litert_graph import Graph
+from facette.export import export, litert_int8, observe
+from facette.export.litert_graph import Graph, float_graph
 from facette.islands.litert import litert_islands
 from facette.model import ImageSpec, Model
 from facette.passes.fold import fold_batch_norm
@@ -104,6 +104,18 @@ def test_nothing_but_the_output_is_float(embedder: Model, alike: Model) -> None:
     for model in (embedder, alike):
         content = export(model, "litert", "int8", Calibration(smooth_noise(model, 8), "smooth noise")).model
         assert [island.operator for island in litert_islands(content)] == ["DEQUANTIZE"]
+
+
+def test_layers_stay_in_float_where_the_calibration_says_so(embedder: Model) -> None:
+    """Found by their weights: dense, one channel a group, and linear."""
+    whole = Calibration(smooth_noise(embedder, 16), "noise")
+    for layer, kind in (("conv1", "CONV_2D"), ("conv2", "DEPTHWISE_CONV_2D"), ("embedding", "FULLY_CONNECTED")):
+        content = export(embedder, "litert", "int8", replace(whole, keep_float=frozenset({layer}))).model
+        assert kind in {island.operator for island in litert_islands(content)}
+        assert worst_cosine(embedder, content) > 0.98
+    other = replace(embedder, network=tiny.TinyEmbedder().eval())
+    with pytest.raises(FacetteError, match="no operator for layer 'conv2'"):
+        litert_int8._results_of(Graph(float_graph(embedder)), other, frozenset({"conv2"}))
 
 
 def test_a_common_normalisation_is_the_inputs_quantization(alike: Model) -> None:

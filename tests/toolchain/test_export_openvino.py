@@ -82,6 +82,18 @@ def test_int8_stays_close(method: RangeMethod, tiny_models: tuple[Model, Model])
     assert b"FakeQuantize" in _xml(content)
 
 
+def test_layers_stay_in_float_where_the_calibration_says_so(tiny_models: tuple[Model, Model]) -> None:
+    model = tiny_models[1]
+    calibration = Calibration(smooth_noise(model, 16), "noise")
+    whole, mixed = (
+        _xml(export(model, "openvino", "int8", replace(calibration, keep_float=kept)).model)
+        for kept in (frozenset[str](), frozenset({"conv2"}))
+    )
+    assert 0 < mixed.count(b'type="FakeQuantize"') < whole.count(b'type="FakeQuantize"')
+    with pytest.raises(FacetteError, match="a layer to keep in float is not in the graph"):
+        export(model, "openvino", "int8", replace(calibration, keep_float=frozenset({"conv9"})))
+
+
 def test_int8_needs_pictures(tiny_models: tuple[Model, Model]) -> None:
     for calibration in (None, Calibration(None, "kept", ranges={"x": (0.0, 1.0)})):
         with pytest.raises(FacetteError, match="needs calibration pictures; ranges are too little"):

@@ -1,18 +1,16 @@
-"""Which layers int8 hurts, what they cost, and where they are in the ONNX graph."""
+"""Which layers int8 hurts, and what they cost."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
-import onnx
 import pytest
 import torch
 from torch import nn
 
-from facette.export.onnx import export_onnx
 from facette.model import Model
-from facette.precision_sensitivity import LayerSensitivity, keep_float, measure_sensitivity, onnx_nodes, to_table
+from facette.precision_sensitivity import LayerSensitivity, keep_float, measure_sensitivity, to_table
 from facette_runtime.errors import FacetteError
 from facette_runtime.schema import to_dict
 from tests.toolchain.quantizing import folded, layers, outputs, pictures
@@ -85,16 +83,6 @@ def test_what_wins_most_for_its_cost_stays_in_float(budget: float, kept: set[str
 def test_a_share_outside_0_to_1_is_refused(budget: float) -> None:
     with pytest.raises(FacetteError, match="between 0 and 1"):
         keep_float(ENTRIES, budget)
-
-
-def test_layers_are_found_in_the_onnx_graph(model: Model) -> None:
-    proto = onnx.load_from_string(export_onnx(model, "fp32").model)
-    kinds = {node.name: node.op_type for node in proto.graph.node}
-    assert {kinds[name] for name in onnx_nodes(proto, frozenset({"conv1", "conv2"}))} == {"Conv"}
-    assert len(onnx_nodes(proto, frozenset(layers(model)))) == 3
-    assert {kinds[name] for name in onnx_nodes(proto, frozenset({"embedding"}))} == {"Gemm"}
-    with pytest.raises(FacetteError, match="no node for layer 'conv9'"):
-        onnx_nodes(proto, frozenset({"conv1", "conv9"}))
 
 
 def test_it_is_told_as_a_table_and_as_json() -> None:

@@ -21,15 +21,27 @@ Ranges = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """One way to int8."""
+    """One way to int8.
+
+    Attributes:
+        method: how ranges are found.
+        repair: of the weights, first.
+        float_share: share of the multiply-accumulates, 0..1, whose layers stay in float: those that suffer most for their cost.
+    """
 
     method: RangeMethod
     repair: Repair = "none"
+    float_share: float = 0.0
 
     @property
     def label(self) -> str:
         """For tables."""
-        return self.method if self.repair == "none" else f"{self.method}, {self.repair}"
+        parts: list[str] = [self.method]
+        if self.repair != "none":
+            parts.append(self.repair)
+        if self.float_share:
+            parts.append(f"{self.float_share:.0%} float")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,11 @@ class Calibration:
         source: what they are, for reports, e.g. "128 faces of utkface-128.zip".
         method: how ranges follow from what is seen.
         ranges: used in place of ``pictures`` where they are given.
+        keep_float: convolutions and linear layers that stay in float, by their names in the torch network.
     """
 
     pictures: Image | None
     source: str
     method: RangeMethod = "min-max"
     ranges: Ranges | None = None
+    keep_float: frozenset[str] = frozenset()

@@ -35,7 +35,7 @@ STAND_IN = {"tensorrt": "onnxruntime"}
 RANGE_METHODS: dict[str, tuple[RangeMethod, ...]] = {"openvino": ("min-max", "percentile")}
 """Of engines whose quantizer knows only some."""
 
-Calibrate = Callable[[Model, str, RangeMethod], Calibration | None]
+Calibrate = Callable[[Model, str, Quantization], Calibration | None]
 """What to quantize a graph form for an engine with; None where there is nothing to calibrate with."""
 
 
@@ -151,7 +151,7 @@ def make(plan: Plan, bench: Bench, min_cosine: float, calibrate: Calibrate, cach
     """Exports one candidate and compares it with the reference."""
     candidate = Candidate(plan)
     try:
-        calibration = calibrate(plan.form, plan.engine, plan.quantization.method) if plan.quantization else None
+        calibration = calibrate(plan.form, plan.engine, plan.quantization) if plan.quantization else None
         key = key_of("export", fingerprint(plan.form), plan.engine, plan.precision, _digest(calibration), toolchain_fingerprint())
         content = cache.bytes(key, lambda: export(plan.form, plan.engine, plan.precision, calibration).model)
         candidate = replace(candidate, artifact=Artifact(plan.engine, plan.precision, plan.form.form, content))
@@ -199,6 +199,16 @@ def measure(candidates: Sequence[Candidate], bench: Bench, cache: Cache) -> list
     return [c if c.artifact is None else replace(c, latency=Latency(**next(measured))) for c in candidates]
 
 
+def measure_beside(known: Candidate, made: Candidate, bench: Bench, cache: Cache) -> Candidate:
+    """Times a candidate side by side with one that was timed in an earlier run, and tells its latency as that run would have."""
+    before, now = known.latency, measure([known, made], bench, cache)
+    latency, same = now[1].latency, now[0].latency
+    if before is None or latency is None or same is None:
+        return made
+    drift = before.median / same.median
+    return replace(made, latency=Latency(latency.median * drift, latency.low * drift, latency.high * drift, latency.rounds))
+
+
 def _measure(made: Sequence[Candidate], bench: Bench) -> list[dict[str, float]]:
     calls = {str(number): _call(candidate, bench) for number, candidate in enumerate(made)}
     return [asdict(latency) for latency in interleaved(calls).values()]
@@ -215,4 +225,4 @@ def _digest(calibration: Calibration | None) -> str:
         return ""
     pictures = b"" if calibration.pictures is None else calibration.pictures.tobytes()
     ranges = "" if calibration.ranges is None else sorted(calibration.ranges.items())
-    return key_of(calibration.method, hashlib.sha256(pictures).hexdigest(), ranges)
+    return key_of(calibration.method, hashlib.sha256(pictures).hexdigest(), ranges, sorted(calibration.keep_float))

@@ -14,7 +14,7 @@ from facette import __version__
 from facette.bundle import write_bundle
 from facette.cache import Cache, tool_versions
 from facette.calibration import Quantization
-from facette.candidates import Bench, Candidate, Plan, ask_tensorrt, list_plans, make, measure, open_candidate
+from facette.candidates import Bench, Candidate, Plan, ask_tensorrt, list_plans, make, measure, measure_beside, open_candidate
 from facette.compile_report import COMPILE_REPORT_FILE, CompileReport, PassRow, report_rows
 from facette.compress import Supplies, compress, in_rounds
 from facette.data.calibration_pictures import calibration_pictures
@@ -28,7 +28,7 @@ from facette.loading import load_models
 from facette.model import Model
 from facette.pass_report import judge_passes
 from facette.quantizer import Quantizer
-from facette.recipe import Recipe
+from facette.recipe import EmbedderChoice, Recipe
 from facette.reference import count_macs
 from facette.search.outcome import SearchResult
 from facette.selection import choose, judge
@@ -96,7 +96,7 @@ def compile_bundle(job: Job) -> tuple[Manifest, CompileReport]:
     models, passes = _compress(originals, gates, job)
     plans = {role: list_plans(model, job.target, job.recipe.compile) for role, model in models.items()}
     if only := job.recipe.embedder.only:
-        plans["embedder"] = [plan for plan in plans["embedder"] if (plan.precision, plan.form.form) == (only.precision, only.form)]
+        plans["embedder"] = [_settled(plan, only) for plan in plans["embedder"] if _is_settled_on(plan, only)]
     job.tell("running the uncompiled networks on the golden pictures")
     stages = run_reference(models["detector"], models["embedder"], job.photos)
     benches = _benches(models, stages, job)
@@ -166,6 +166,16 @@ def search_recipe(job: Job, wish: Wish) -> tuple[Recipe, SearchResult]:
     if result.best is None:
         raise FacetteError(result.verdict())
     return settle(job.recipe, result.best.choice, wish.recovery), result
+
+
+def _is_settled_on(plan: Plan, only: EmbedderChoice) -> bool:
+    return (plan.precision, plan.form.form) == (only.precision, only.form)
+
+
+def _settled(plan: Plan, only: EmbedderChoice) -> Plan:
+    if plan.quantization is None:
+        return plan
+    return replace(plan, quantization=replace(plan.quantization, float_share=only.float_share))
 
 
 def _licences(models: Iterable[Model], commercial: bool) -> tuple[Licence, ...]:
@@ -251,9 +261,11 @@ def _candidates(models: dict[str, Model], role: str, plans: Sequence[Plan], benc
 
     def again(first: Candidate, way: Quantization) -> Candidate:
         try:
-            return build(replace(first.plan, form=faces.form(first.form, way.repair), quantization=way))
+            made = build(replace(first.plan, form=faces.form(first.form, way.repair), quantization=way))
         except FacetteError as error:
             return Candidate(replace(first.plan, quantization=way), refusal=f"not made: {error}")
+        # Layers in float change the work; all other ways change numbers only, and the first one's latency holds for them.
+        return measure_beside(first, made, bench, job.cache) if way.float_share else replace(made, latency=first.latency)
 
     made = [build(plan) for plan in plans]
     job.tell(f"{model.name}: measuring {len(made)} candidates side by side")

@@ -117,7 +117,9 @@ class EmbedderEvaluator:
 
     def _build(self, choice: Choice) -> tuple[Engine, bytes]:
         model, quantizer = self.network(choice.keep), self._quantizer(choice.keep)
-        way = ways_for(choice.engine, [Quantization(choice.range_method)])[0] if choice.range_method else None
+        way = None
+        if choice.range_method:
+            way = ways_for(choice.engine, [Quantization(choice.range_method, "none", choice.float_share)])[0]
         plan = Plan(quantizer.form(choice.form, "none"), choice.engine, choice.precision, way)
         reference = reference_engine(model)
         expected = [reference.run({reference.inputs[0].name: picture[None]}) for picture in self._pictures]
@@ -169,7 +171,13 @@ def search_embedder(setting: Setting, wish: Wish, target: Target) -> SearchResul
     offered = replace(target, engines=tuple(_allowed(engine, setting.choices) for engine in target.engines))
     offered = replace(offered, engines=tuple(engine for engine in offered.engines if engine.precisions and engine.forms))
     space = space_for(
-        offered, forms, keeps=wish.keeps, threads=wish.threads, range_methods=setting.choices.ranges, equalize=(True,)
+        offered,
+        forms,
+        keeps=wish.keeps,
+        threads=wish.threads,
+        range_methods=setting.choices.ranges,
+        float_shares=(0.0, *setting.choices.float_shares) if setting.supplies.faces else (0.0,),
+        equalize=(True,),
     )
     name = study_name(key_of(fingerprint(setting.original), setting.passes, setting.recovery), target.name, wish.budget, space)
     job = Search(name, space, wish.budget, wish.trials, wish.study)
@@ -184,7 +192,7 @@ def settle(recipe: Recipe, best: Choice, recovery: int) -> Recipe:
     passes = (*recipe.embedder.passes, *pruning(best.keep, recovery))
     ranges = (best.range_method,) if best.range_method else recipe.compile.ranges
     choices = replace(recipe.compile, engines=(best.engine,), ranges=ranges, threads=best.threads)
-    only = EmbedderChoice(best.precision, best.form)
+    only = EmbedderChoice(best.precision, best.form, best.float_share)
     return replace(recipe, embedder=replace(recipe.embedder, passes=passes, only=only), compile=choices)
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -19,9 +18,6 @@ from facette.ranges import Histogram, range_of
 from facette.side_by_side import CHUNK, network_input
 from facette.tables import table
 from facette_runtime.errors import FacetteError
-
-_SCOPE = "network."
-"""What exporters put before the names of a network's layers: they wrap it in `facette.export.device_input.DeviceNetwork`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,27 +84,6 @@ def keep_float(sensitivity: Sequence[LayerSensitivity], budget: float) -> frozen
             kept.append(entry.layer)
             left -= entry.macs_share
     return frozenset(kept)
-
-
-def onnx_nodes(proto: onnx.ModelProto, layers: frozenset[str]) -> frozenset[str]:
-    """Names of the ONNX nodes that compute layers of the torch network, found by the weights that they read.
-
-    Args:
-        proto: as `facette.export.onnx.export_onnx` writes it, which names weights after their modules.
-        layers: names of modules.
-
-    Raises:
-        FacetteError: a layer has no node, since the graph is of another network or form.
-    """
-    by_layer: dict[str, str] = {}
-    for node in proto.graph.node:
-        for name in node.input:
-            layer, _, attribute = name.removeprefix(_SCOPE).rpartition(".")
-            if attribute == "weight" and layer in layers:
-                by_layer[layer] = node.name
-    if missing := sorted(layers - by_layer.keys()):
-        raise FacetteError(f"the ONNX graph has no node for layer {missing[0]!r}; was it exported from the same form?")
-    return frozenset(by_layer.values())
 
 
 def to_table(sensitivity: Sequence[LayerSensitivity], kept: frozenset[str] = frozenset()) -> str:

@@ -64,10 +64,15 @@ class DetectorRecipe:
 
 @dataclass(frozen=True, slots=True)
 class EmbedderChoice:
-    """The one precision and graph form that the embedder may take, as a search found it."""
+    """The one precision and graph form that the embedder may take, as a search found it.
+
+    Attributes:
+        float_share: see `facette.calibration.Quantization`.
+    """
 
     precision: Precision
     form: str
+    float_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ class Choices:
         min_cosine: a float candidate whose outputs are further from torch's than this is refused; one in lower precision that is
             as close needs no other proof, and the rest must pass the gate.
         ranges, repairs: how int8's ranges are found and its weights prepared: tried in this order until one passes the gate.
+        float_shares: shares of the multiply-accumulates, 0..1, whose layers stay in float within int8, the most sensitive first:
+            tried after all else failed, in this order, and only shipped where still faster than float.
         calibration_faces: pictures shown to the quantizer.
     """
 
@@ -110,18 +117,22 @@ class Choices:
     min_cosine: float = 0.9999
     ranges: tuple[RangeMethod, ...] = ("mse", "percentile", "min-max", "entropy")
     repairs: tuple[Repair, ...] = ("none", "correct-bias")
+    float_shares: tuple[float, ...] = (0.05, 0.2)
     calibration_faces: int = 128
 
     def __post_init__(self) -> None:
         if not self.ranges or not self.repairs:
             raise ValueError("ranges and repairs must each name at least one method")
+        if wrong := next((share for share in self.float_shares if not 0 < share < 1), None):
+            raise ValueError(f"float_shares must lie between 0 and 1, but got {wrong}")
         if self.calibration_faces < 1:
             raise ValueError(f"calibration_faces must be at least 1, but got {self.calibration_faces}")
 
     @property
     def quantizations(self) -> tuple[Quantization, ...]:
         """Every way to int8, in the order to try."""
-        return tuple(Quantization(method, repair) for repair in self.repairs for method in self.ranges)
+        whole = [Quantization(method, repair) for repair in self.repairs for method in self.ranges]
+        return (*whole, *(Quantization(self.ranges[0], self.repairs[0], share) for share in self.float_shares))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from facette.target import Target
 from facette_runtime.errors import FacetteError
 
 MakeAgain = Callable[[Candidate, Quantization], Candidate]
-"""Makes an int8 candidate anew in another way."""
+"""Makes an int8 candidate anew in another way, and says how fast that is."""
 
 TIE = 1.03
 """Medians within 3 % of each other are equal: shared machines drift more than that between two runs."""
@@ -61,23 +61,30 @@ def _judge_engine(
         judged[index] = [candidate]
         if candidate.artifact is None or candidate.refusal is not None or candidate.precision == "fp32":
             continue
-        if parent is not None and candidate.milliseconds > parent * TIE:
-            reason = f"slower than its float parent: {candidate.milliseconds:.2f} ms against {parent:.2f}"
+        if reason := _too_slow(candidate, parent):
             judged[index] = [replace(candidate, refusal=reason)]
         elif candidate.exact:
             continue
-        elif winner is not None:
+        elif winner is not None and winner.milliseconds <= candidate.milliseconds:
             reason = f"{winner.precision}, form {winner.form} passed and is as fast: accuracy not measured"
             judged[index] = [replace(candidate, refusal=reason)]
         else:
-            judged[index] = _attempts(candidate, threads, gate, again, ways)
+            judged[index] = _attempts(candidate, parent, threads, gate, again, ways)
             if judged[index][-1].refusal is None:
                 winner = judged[index][-1]
     return [candidate for index in range(len(candidates)) for candidate in judged[index]]
 
 
+def _too_slow(candidate: Candidate, parent: float | None) -> str | None:
+    """Why its latency speaks against it; ``parent`` is that of its engine's fastest float, in ms."""
+    if parent is None or candidate.milliseconds <= parent * TIE:
+        return None
+    return f"slower than its float parent: {candidate.milliseconds:.2f} ms against {parent:.2f}"
+
+
 def _attempts(
     first: Candidate,
+    parent: float | None,
     threads: int,
     gate: Gate,
     again: MakeAgain,
@@ -89,8 +96,9 @@ def _attempts(
         if attempts[-1].refusal is None:
             break
         if way != first.plan.quantization:
-            # Another way changes numbers, not the work: the first one's latency holds for all.
-            attempts.append(_ask(replace(again(first, way), latency=first.latency), threads, gate))
+            made = again(first, way)
+            slow = _too_slow(made, parent)
+            attempts.append(replace(made, refusal=slow) if slow else _ask(made, threads, gate))
     return attempts
 
 

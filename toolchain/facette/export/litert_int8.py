@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
+from torch import nn
 
 from facette.calibration import Calibration, RangeMethod, Ranges
 from facette.export.litert_graph import Graph, fed_with_numbers, float_graph, quantize
@@ -30,8 +32,11 @@ def static_int8(model: Model, calibration: Calibration) -> bytes:
 
     Input and output stay as in every other precision: bytes in, float32 out.
 
+    Layers that the calibration keeps in float get their inputs back from integers, and give floats.
+
     Raises:
-        FacetteError: neither ranges nor pictures, ranges of another graph, or the quantizer refuses the graph.
+        FacetteError: neither ranges nor pictures, ranges of another graph, a layer to keep in float that the graph hasn't, or the
+            quantizer refuses the graph.
     """
     from ai_edge_quantizer import qtyping, recipe_manager
 
@@ -48,7 +53,46 @@ def static_int8(model: Model, calibration: Calibration) -> bytes:
     manager.add_static_config(".*", every.ALL_SUPPORTED, activation_num_bits=8, weight_num_bits=8)
     manager.add_quantization_config(".*", every.INPUT, _bytes_in())
     manager.add_quantization_config(".*", every.OUTPUT, algorithm_key="no_quantize")
+    for result in _results_of(graph, model, calibration.keep_float):
+        # The quantizer knows an operator by what it gives, with a semicolon behind it.
+        manager.add_quantization_config(f"^{re.escape(result)};$", every.ALL_SUPPORTED, algorithm_key="no_quantize")
     return quantize(content, manager, _on_one_scale(graph, ranges))
+
+
+def _results_of(graph: Graph, model: Model, layers: frozenset[str]) -> list[str]:
+    """Names of what the operators give that compute layers of the torch network.
+
+    Operators are found by their weights, since the converter keeps no more than the last part of a layer's name. It may scale a
+    weight, where it takes the normalisation in.
+    """
+    if not layers:
+        return []
+    assert isinstance(model.network, nn.Module)
+    weights = [(operator, graph.floats(operator.inputs[1])) for operator in graph.graph.operators if len(operator.inputs) > 1]
+    known = [(operator, _direction(weight)) for operator, weight in weights if weight is not None]
+    found = []
+    for layer in sorted(layers):
+        wanted = _direction(_as_stored(model.network.get_submodule(layer)))
+        alike = (operator for operator, weight in known if weight.shape == wanted.shape and np.allclose(weight, wanted, atol=1e-6))
+        operator = next(alike, None)
+        if operator is None:
+            raise FacetteError(f"litert: the graph has no operator for layer {layer!r}, which should stay in float")
+        found.append(graph.name(operator.outputs[0]))
+    return found
+
+
+def _as_stored(layer: nn.Module) -> np.ndarray:
+    """A layer's weights in the order in which TFLite keeps them, flat."""
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    weight = layer.weight.detach()
+    if isinstance(layer, nn.Linear):
+        return np.asarray(weight.flatten().numpy())
+    alone = layer.groups == layer.in_channels and layer.groups > 1
+    return np.asarray((weight.permute(1, 2, 3, 0) if alone else weight.permute(0, 2, 3, 1)).flatten().numpy())
+
+
+def _direction(values: np.ndarray) -> np.ndarray:
+    return values / max(float(np.linalg.norm(values)), 1e-30)
 
 
 def _bytes_in() -> object:

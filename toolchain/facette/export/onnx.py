@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from facette.calibration import Calibration
 from facette.export.artifact import Artifact
-from facette.export.onnx_graph import float_onnx
+from facette.export.onnx_graph import float_onnx, layer_nodes
 from facette.export.onnx_int8 import quantize_onnx
 from facette.export.onnx_ranges import observe_onnx
 from facette.export.onnx_weights import halve_weights, quantize_dynamically, quantize_weights
@@ -40,5 +40,6 @@ def export_onnx(model: Model, precision: Precision, calibration: Calibration | N
         content = quantize_dynamically(content)
     elif precision == "int8":
         assert calibration is not None
-        content = quantize_onnx(content, observe_onnx(model, calibration))
+        kept = layer_nodes(content, calibration.keep_float)
+        content = quantize_onnx(content, observe_onnx(model, calibration), keep_float=kept)
     return Artifact("onnxruntime", precision, model.form, content)

@@ -114,3 +114,25 @@ def _normalisation_graph(model: Model, free_batch: bool) -> ModelProto:
         constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+
+
+def layer_nodes(float_onnx: bytes, layers: frozenset[str]) -> frozenset[str]:
+    """Names of the nodes that compute layers of the torch network, found by the weights that they read.
+
+    Args:
+        float_onnx: as `float_onnx` gives it.
+        layers: names of modules.
+
+    Raises:
+        FacetteError: a layer has no node, since the graph is of another network or form.
+    """
+    by_layer: dict[str, str] = {}
+    for node in onnx.load_from_string(float_onnx).graph.node:
+        for name in node.input:
+            # `DeviceNetwork` holds the network under this name.
+            layer, _, attribute = name.removeprefix("network.").rpartition(".")
+            if attribute == "weight" and layer in layers:
+                by_layer[layer] = node.name
+    if missing := sorted(layers - by_layer.keys()):
+        raise FacetteError(f"the ONNX graph has no node for layer {missing[0]!r}; was it exported from the same form?")
+    return frozenset(by_layer.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import tempfile
 import zipfile
 from functools import lru_cache
@@ -77,14 +78,20 @@ def _quantize(network: Any, calibration: Calibration | None) -> Any:
     except ImportError:
         raise FacetteError(f"openvino: NNCF is not installed; {INSTALL}") from None
     nncf.set_log_level(logging.ERROR)
-    with quiet():
-        return nncf.quantize(
-            network,
-            nncf.Dataset(calibration.pictures, _as_input),
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(calibration.pictures),
-            advanced_parameters=_ranges(calibration.method),
-        )
+    # An operator is named after the module that it comes from, below `DeviceNetwork`.
+    kept = [rf".*\bnetwork\.{re.escape(layer)}/.*" for layer in sorted(calibration.keep_float)]
+    try:
+        with quiet():
+            return nncf.quantize(
+                network,
+                nncf.Dataset(calibration.pictures, _as_input),
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(calibration.pictures),
+                ignored_scope=nncf.IgnoredScope(patterns=kept),
+                advanced_parameters=_ranges(calibration.method),
+            )
+    except nncf.ValidationError as error:
+        raise FacetteError(f"openvino: a layer to keep in float is not in the graph: {str(error).splitlines()[0]}") from error
 
 
 def _ranges(method: RangeMethod) -> Any:

@@ -10,7 +10,7 @@ from facette.calibration import Calibration
 from facette.export.artifact import Artifact
 from facette.export.device_input import INPUT_NAME
 from facette.export.onnx_editing import Graph, attribute
-from facette.export.onnx_graph import float_onnx
+from facette.export.onnx_graph import float_onnx, layer_nodes
 from facette.export.onnx_half import halve
 from facette.export.onnx_int8 import quantize_onnx
 from facette.export.onnx_ranges import observe_onnx
@@ -47,7 +47,8 @@ def export_tensorrt(model: Model, precision: Precision, calibration: Calibration
         if calibration is None:
             raise FacetteError("tensorrt: int8 needs calibration pictures, or ranges kept with the weights")
         grouped = frozenset(node.name for node in graph.nodes if node.op_type == "Conv" and attribute(node, "group", 1) > 1)
-        content = quantize_onnx(content, observe_onnx(model, calibration), flavour="tensorrt", keep_float=grouped)
+        kept = grouped | layer_nodes(content, calibration.keep_float)
+        content = quantize_onnx(content, observe_onnx(model, calibration), flavour="tensorrt", keep_float=kept)
     return Artifact("tensorrt", precision, model.form, to_tensorrt(content, precision))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from facette.model import Model
+from facette.pruning.masks import hold_zeros
 from facette.train.augment import central
 from facette.train.fold import fold_in_place
 from facette.train.pixels import normalize_pixels
@@ -50,7 +51,7 @@ def distil(model: Model, teacher: Model, settings: Distil, crops: Sequence[np.nd
         run_dir: the run's folder. An unfinished run in it goes on exactly where it was; a finished one is not repeated.
 
     Returns:
-        The model with trained weights, in eval mode; the old one is left as it was.
+        The model with trained weights, in eval mode; the old one is left as it was. Weights that were zero still are.
 
     Raises:
         FacetteError: there are too few faces, or the run folder holds another run.
@@ -60,7 +61,8 @@ def distil(model: Model, teacher: Model, settings: Distil, crops: Sequence[np.nd
     student, original = copy.deepcopy(torch_network(model)), copy.deepcopy(torch_network(teacher))
     if settings.fold and fold_in_place(student):
         fold_in_place(original)
-    if settings.refit:
+    # A refit would fill the zeros of a sparse network.
+    if not hold_zeros(student) and settings.refit:
         _refit(student, original, model, settings, crops[0], run_dir / "start.safetensors")
     network = recover(student, model, teacher, original, settings, crops, run_dir)
     return replace(model, network=network, statistics=None)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from facette.model import Model
+from facette.pruning.masks import hold_zeros
 from facette.train.augment import central
 from facette.train.fake_int8 import RoundedActivation, RoundedWeight
 from facette.train.fold import fold_in_place
@@ -93,6 +94,7 @@ def qat(model: Model, teacher: Model, settings: Qat, crops: Sequence[np.ndarray]
     if not fold_in_place(student):
         raise FacetteError(f"{model.name}: torch.fx can't trace this network, so qat can't tell where int8 rounds")
     fold_in_place(original)
+    hold_zeros(student)
     rounded = with_rounding(student, settings.engine, settings.range_momentum)
     faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
     with torch.no_grad():

@@ -66,7 +66,7 @@ class Sparsify:
 def sparsify(model: Model, settings: Sparsify) -> Model:
     """Empties a network's smallest weights (Han et al., "Learning both weights and connections", 2015, section 3.1).
 
-    Training goes on with `facette.pruning.masks.hold_zeros`.
+    Passes that train hold the zeros: see `facette.pruning.masks.hold_zeros`.
 
     Args:
         model: with a torch network.

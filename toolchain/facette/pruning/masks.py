@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 
@@ -13,24 +12,23 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
     return {name: layer.weight for name, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
 
 
-def hold_zeros(network: nn.Module) -> Callable[[], None]:
-    """Remembers which weights are zero now.
+def hold_zeros(network: nn.Module) -> bool:
+    """Keeps weights that are zero now at zero while the network is trained: their gradients become zero too.
+
+    AdamW and SGD then leave them where they are, weight decay included, as long as they have no momentum yet.
 
     Returns:
-        A function that makes them zero again: to be called after each step of an optimizer.
+        Whether there are any.
     """
-    zeros: dict[str, Tensor] = {name: weight.detach() == 0 for name, weight in weights_of(network).items()}
-    zeros = {name: mask for name, mask in zeros.items() if bool(mask.any())}
-    layers = dict(network.named_modules())
+    masks = [(weight, weight.detach() == 0) for weight in weights_of(network).values()]
+    sparse = [(weight, mask) for weight, mask in masks if bool(mask.any())]
+    for weight, mask in sparse:
+        weight.register_hook(_emptying(mask))
+    return bool(sparse)
 
-    def again() -> None:
-        with torch.no_grad():
-            for name, mask in zeros.items():
-                weight = layers[name].weight
-                assert isinstance(weight, Tensor)
-                weight.masked_fill_(mask, 0.0)
 
-    return again
+def _emptying(mask: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda gradient: gradient.masked_fill(mask.to(gradient.device), 0.0)
 
 
 def density(network: nn.Module) -> float:
