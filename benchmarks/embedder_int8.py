@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
-import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
+from contenders import ByHand, Contender, call_of, int8_matrix_product, stock_contender
 from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile import Job, compile_bundle
@@ -39,7 +38,6 @@ from facette.tables import table
 from facette.target import load_target
 from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
-from facette_runtime.engines.base import Engine, TensorSpec
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from harness import data_and_weights, new_parser, run_benchmark
@@ -98,15 +96,6 @@ class Result:
     tried: list[CandidateRow]
 
 
-@dataclass(frozen=True)
-class Contender:
-    """Loaded; ``parent`` is the contender that is the fastest fp32 form of its engine."""
-
-    engine: Engine
-    bytes: int
-    parent: str | None = None
-
-
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
@@ -122,7 +111,7 @@ def run(arguments: argparse.Namespace) -> Result:
     data, weights = data_and_weights(arguments)
     recipe = load_recipe(arguments.recipe)
     detector, embedder = load_models(recipe, weights)
-    contenders: dict[str, Contender] = {STOCK: _stock(embedder)}
+    contenders: dict[str, Contender] = {STOCK: stock_contender(embedder)}
     faces = calibration_pictures(embedder, data / "utkface-128.zip", CALIBRATION_FACES, detector, seed=0)
     contenders[NAIVE] = _naive(embedder, faces)
     refused: dict[str, str] = {}
@@ -189,7 +178,7 @@ def _measure(
     seconds: float,
 ) -> Result:
     picture = np.ascontiguousarray(sets[0].crops[:1])
-    calls: dict[str, Callable[[], object]] = {name: _call(contender.engine, picture) for name, contender in contenders.items()}
+    calls: dict[str, Callable[[], object]] = {name: call_of(contender.engine, picture) for name, contender in contenders.items()}
     latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
     peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
     rows = []
@@ -238,39 +227,6 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-class ByHand:
-    """An ONNX file that takes normalised floats, fed from uint8 as a careful user would feed it."""
-
-    name = "onnxruntime by hand"
-
-    def __init__(self, content: bytes, model: Model) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = THREADS
-        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self._image = model.image
-        width, height = model.image.size_wh
-        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("image", (1, height, width, 3), "uint8"),)
-        self.outputs: tuple[TensorSpec, ...] = (TensorSpec("embedding", (1, None), "float32"),)
-
-    def floats(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [1, 3, h, w], normalised, of uint8 [1, h, w, 3]."""
-        mean, scale = (np.array(values, np.float32) for values in (self._image.mean, self._image.scale))
-        return np.ascontiguousarray(((pixels - mean) * scale).transpose(0, 3, 1, 2), np.float32)
-
-    def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See `facette_runtime.engines.base.Engine.run`."""
-        return {"embedding": self.run_floats(self.floats(tensors["image"]))}
-
-    def run_floats(self, floats: np.ndarray) -> np.ndarray:
-        """The network alone, which is what is timed."""
-        return np.asarray(self._session.run(None, {self._session.get_inputs()[0].name: floats})[0])
-
-
-def _stock(model: Model) -> Contender:
-    content = stock_model(model)
-    return Contender(ByHand(content, model), len(content))
-
-
 def _naive(model: Model, faces: np.ndarray) -> Contender:
     """`quantize_static` with its defaults, as a tutorial has it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -288,22 +244,6 @@ class _Feed(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._feeds, None)
-
-
-def _call(engine: Engine, picture: np.ndarray) -> Callable[[], object]:
-    if isinstance(engine, ByHand):
-        floats = engine.floats(picture)
-        return lambda: engine.run_floats(floats)
-    feed = {engine.inputs[0].name: picture}
-    return lambda: engine.run(feed)
-
-
-def int8_matrix_product() -> Callable[[], object]:
-    """A large int8 product in torch, which uses the core's widest int8 instructions."""
-    torch.set_num_threads(THREADS)
-    left = torch.randint(-128, 127, (MATRIX_SIDE, MATRIX_SIDE), dtype=torch.int8)
-    right = torch.randint(-128, 127, (MATRIX_SIDE, MATRIX_SIDE), dtype=torch.int8)
-    return lambda: torch._int_mm(left, right)
 
 
 if __name__ == "__main__":

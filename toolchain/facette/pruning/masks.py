@@ -23,7 +23,7 @@ def hold_zeros(network: nn.Module) -> bool:
     masks = [(weight, weight.detach() == 0) for weight in weights_of(network).values()]
     sparse = [(weight, mask) for weight, mask in masks if bool(mask.any())]
     for weight, mask in sparse:
-        weight.register_hook(_emptying(mask))
+        weight.register_hook(_emptying(mask))  # type: ignore[no-untyped-call]
     return bool(sparse)
 
 

@@ -1,0 +1,229 @@
+"""What recipes make of MobileFaceNet-y1, on one thread: accuracy lost against time and size won.
+
+Every recipe is compiled from the stock module and what ships is timed, interleaved in one process with all others and with the
+stock export in ONNX Runtime. Accuracy is that of LFW's aligned crops: folds 1 to 5, which the compiler chose on, and all ten. The
+first run trains, up to an hour a recipe on one core; runs are kept in the cache and go on where they were cut off.
+
+    python benchmarks/compressed.py --data FOLDER --weights FOLDER [--recipes NAME ...] [--json FILE] [--plot FILE.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from contenders import Contender, call_of, int8_matrix_product, stock_contender
+from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS
+from facette.cache import Cache, default_folder, tool_versions
+from facette.compile import Job, compile_bundle
+from facette.compile_report import CompileReport, PassRow
+from facette.data.photos import golden_licence, golden_photos
+from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
+from facette.loading import load_models
+from facette.measure import Latency, interleaved
+from facette.recipe import load_recipe
+from facette.reference import count_macs
+from facette.search.front import Point, front_figure, write_figure
+from facette.tables import table
+from facette.target import load_target
+from facette_runtime.bundle import Bundle
+from facette_runtime.engines import open_engine
+from facette_runtime.errors import FacetteError
+from facette_runtime.machine import Machine, describe_machine
+from harness import data_and_weights, new_parser, run_benchmark
+
+RECIPES = ("retinaface-mobilefacenet", "mobilefacenet-relu", "mobilefacenet-half", "mobilefacenet-quarter", "mobilefacenet-small")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network.
+
+    Attributes:
+        recipe: that made it; the stock export's name for that.
+        engine, precision, form: what ships.
+        macs, parameters: multiply-accumulates for one picture, and weights.
+        bytes: of its file.
+        latency: one picture, interleaved with all others.
+        speedup, smaller: over the stock export.
+        limit: share that it reaches of what the core can multiply in int8; None for what isn't int8.
+        chosen_on: accuracy and TAR on folds 1 to 5, which the compiler chose on.
+        all_folds: on all ten.
+    """
+
+    recipe: str
+    engine: str
+    precision: str
+    form: str
+    macs: int
+    parameters: int
+    bytes: int
+    latency: Latency
+    speedup: float
+    smaller: float
+    limit: float | None
+    chosen_on: Verification
+    all_folds: Verification
+
+
+@dataclass(frozen=True)
+class Result:
+    """The benchmark's result and what made it.
+
+    Attributes:
+        int8_gmacs: what this core reaches on a large int8 matrix product, in 1e9 multiply-accumulates a second.
+        rows: the stock export first.
+        passes: what each recipe's passes did, by recipe.
+        refused: recipes that compile to nothing, and why.
+    """
+
+    threads: int
+    int8_gmacs: float
+    machine: Machine
+    tools: dict[str, str]
+    rows: list[Row]
+    passes: dict[str, list[PassRow]]
+    refused: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A network as it ships, loaded; attributes as in `Row`."""
+
+    engine: str
+    precision: str
+    form: str
+    macs: int
+    parameters: int
+    contender: Contender
+
+
+def main() -> int:
+    """Runs the benchmark."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="LFW and UTKFace (or FACETTE_DATA)")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="the public weights (or FACETTE_WEIGHTS)")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME", help="of MobileFaceNet-y1 (default: all)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="wall time of the measurement")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="accuracy against latency, size as area (.png or .svg)")
+    return run_benchmark(parser, run, print_result)
+
+
+def run(arguments: argparse.Namespace) -> Result:
+    """Compiles every recipe, times all that ships together, and verifies each."""
+    data, weights = data_and_weights(arguments)
+    detector, embedder = load_models(load_recipe(RECIPES[0]), weights)
+    macs, parameters = count_macs(embedder)
+    assert macs is not None
+    assert parameters is not None
+    shipped = {STOCK: Shipped("onnxruntime", "fp32", "stock", macs, parameters, stock_contender(embedder))}
+    passes: dict[str, list[PassRow]] = {}
+    refused: dict[str, str] = {}
+    for name in arguments.recipes:
+        print(f"compiling {name}", file=sys.stderr)
+        try:
+            shipped[name], report = _compiled(name, data, weights)
+        except FacetteError as error:
+            refused[name] = str(error)
+            continue
+        passes[name] = [row for row in report.passes if row.role == "embedder"]
+    sets = [verification_set(data, embedder, detector, Cache(default_folder()), folds) for folds in (range(1, 6), range(1, 11))]
+    rows, peak = _measure(shipped, sets, arguments.seconds)
+    result = Result(THREADS, peak, describe_machine(), tool_versions(), rows, passes, refused)
+    if arguments.plot:
+        points = [Point(row.recipe, row.all_folds.accuracy, row.latency.median, row.bytes, on_front=True) for row in rows]
+        write_figure(front_figure(points, "LFW accuracy, %", "latency, ms"), arguments.plot)
+    return result
+
+
+def _measure(shipped: dict[str, Shipped], sets: list[VerificationSet], seconds: float) -> tuple[list[Row], float]:
+    """The rows, and the core's int8 limit in GMAC/s."""
+    picture = np.ascontiguousarray(sets[0].crops[:1])
+    calls = {name: call_of(each.contender.engine, picture) for name, each in shipped.items()}
+    latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
+    peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
+    stock = shipped[STOCK].contender
+    rows = []
+    for name, each in shipped.items():
+        print(f"verifying {name}", file=sys.stderr)
+        latency = latencies[name]
+        rows.append(
+            Row(
+                recipe=name,
+                engine=each.engine,
+                precision=each.precision,
+                form=each.form,
+                macs=each.macs,
+                parameters=each.parameters,
+                bytes=each.contender.bytes,
+                latency=latency,
+                speedup=latencies[STOCK].median / latency.median,
+                smaller=stock.bytes / each.contender.bytes,
+                limit=each.macs / peak / 1e6 / latency.median if each.precision == "int8" else None,
+                chosen_on=verify(each.contender.engine, sets[0]),
+                all_folds=verify(each.contender.engine, sets[1]),
+            )
+        )
+    return rows, peak
+
+
+def print_result(result: Result) -> None:
+    """A table, and what the core could do at most."""
+    print(f"MobileFaceNet-y1 by recipe, batch 1, {result.threads} thread, {result.machine.model}")
+    headers = ["recipe", "ships", "M MACs", "MB", "× smaller", "ms (median)", "quartiles", "× faster", "of int8 limit"]
+    print(table([*headers, "LFW 1–5 %", "LFW %", "lost", "TAR@FAR=1e-3 %"], [_cells(row, result.rows[0]) for row in result.rows]))
+    for name, why in result.refused.items():
+        print(f"{name}: compiles to nothing: {why}")
+    print(f"this core's int8 limit, by a {MATRIX_SIDE}³ matrix product: {result.int8_gmacs:.0f} GMAC/s")
+
+
+def _compiled(name: str, data: Path, weights: Path) -> tuple[Shipped, CompileReport]:
+    recipe = load_recipe(name)
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
+            target=load_target("x86-cpu"),
+            output=Path(folder) / "bundle.facette",
+            photos=golden_photos(None),
+            photos_licence=golden_licence(None),
+            cache=Cache(default_folder()),
+            weights_folder=weights,
+            data_dir=data,
+            faces=(data / "utkface-128.zip", data / "celeba-small-10k.zip"),
+            tell=lambda line: print("  " + line, file=sys.stderr),
+        )
+        manifest, report = compile_bundle(job)
+        entry = manifest.embedder
+        content = Bundle.open(job.output).read(entry.file)
+    assert entry.macs is not None
+    assert entry.parameters is not None
+    contender = Contender(open_engine(entry.engine, content, THREADS), len(content))
+    return Shipped(entry.engine, entry.precision, entry.form, entry.macs, entry.parameters, contender), report
+
+
+def _cells(row: Row, stock: Row) -> list[str]:
+    tar = row.all_folds
+    return [
+        row.recipe,
+        f"{row.engine} {row.precision} {row.form}",
+        f"{row.macs / 1e6:.1f}",
+        f"{row.bytes / 1e6:.2f}",
+        f"{row.smaller:.1f}",
+        f"{row.latency.median:.3f}",
+        f"{row.latency.low:.3f}–{row.latency.high:.3f}",
+        f"{row.speedup:.2f}",
+        "" if row.limit is None else f"{row.limit:.0%}",
+        f"{row.chosen_on.accuracy * 100:.2f}",
+        f"{tar.accuracy * 100:.2f}",
+        f"{(stock.all_folds.accuracy - tar.accuracy) * 100:.2f}",
+        f"{tar.tar * 100:.2f} ({tar.tar_low * 100:.1f}–{tar.tar_high * 100:.1f})",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""What the compiler's choices are timed against: a network as a careful user would run it by hand, and the core's own limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+import torch
+
+from embedder_fp32 import MATRIX_SIDE, THREADS, stock_model
+from facette.model import Model
+from facette_runtime.engines.base import Engine, TensorSpec
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Loaded; ``parent`` is the contender that is the fastest fp32 form of its engine."""
+
+    engine: Engine
+    bytes: int
+    parent: str | None = None
+
+
+class ByHand:
+    """An ONNX file that takes normalised floats, fed from uint8 as a careful user would feed it."""
+
+    name = "onnxruntime by hand"
+
+    def __init__(self, content: bytes, model: Model) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._image = model.image
+        width, height = model.image.size_wh
+        self.inputs: tuple[TensorSpec, ...] = (TensorSpec("image", (1, height, width, 3), "uint8"),)
+        self.outputs: tuple[TensorSpec, ...] = (TensorSpec("embedding", (1, None), "float32"),)
+
+    def floats(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [1, 3, h, w], normalised, of uint8 [1, h, w, 3]."""
+        mean, scale = (np.array(values, np.float32) for values in (self._image.mean, self._image.scale))
+        return np.ascontiguousarray(((pixels - mean) * scale).transpose(0, 3, 1, 2), np.float32)
+
+    def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `facette_runtime.engines.base.Engine.run`."""
+        return {"embedding": self.run_floats(self.floats(tensors["image"]))}
+
+    def run_floats(self, floats: np.ndarray) -> np.ndarray:
+        """The network alone, which is what is timed."""
+        return np.asarray(self._session.run(None, {self._session.get_inputs()[0].name: floats})[0])
+
+
+def stock_contender(model: Model) -> Contender:
+    """``torch.onnx.export`` and ONNX Runtime, nothing else."""
+    content = stock_model(model)
+    return Contender(ByHand(content, model), len(content))
+
+
+def call_of(engine: Engine, picture: np.ndarray) -> Callable[[], object]:
+    """Runs a network on one picture, uint8 [1, h, w, 3]; the network alone, without what a user computes by hand before it."""
+    if isinstance(engine, ByHand):
+        floats = engine.floats(picture)
+        return lambda: engine.run_floats(floats)
+    feed = {engine.inputs[0].name: picture}
+    return lambda: engine.run(feed)
+
+
+def int8_matrix_product() -> Callable[[], object]:
+    """A large int8 product in torch, which uses the core's widest int8 instructions."""
+    torch.set_num_threads(THREADS)
+    left = torch.randint(-128, 127, (MATRIX_SIDE, MATRIX_SIDE), dtype=torch.int8)
+    right = torch.randint(-128, 127, (MATRIX_SIDE, MATRIX_SIDE), dtype=torch.int8)
+    return lambda: torch._int_mm(left, right)
