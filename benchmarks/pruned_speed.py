@@ -27,12 +27,13 @@ from facette.pruning.choice import Scope
 from facette.reference import count_macs
 from facette.report.figures import PALETTE
 from facette.tables import table
+from facette_runtime.engines import installed_engines
 from facette_runtime.errors import FacetteError
 from facette_runtime.files import replacing
 from facette_runtime.machine import Machine, describe_machine
 from harness import new_parser, run_benchmark
 
-ENGINES = (("onnxruntime", "relu"), ("onnxruntime", "dw2"), ("litert", "max"))
+ENGINES = (("onnxruntime", "relu"), ("onnxruntime", "dw2"), ("litert", "max"), ("openvino", "stock"))
 PARTS = (0.75, 0.5, 0.25)
 
 
@@ -78,7 +79,8 @@ def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="holds mobilefacenet-y1.safetensors (or FACETTE_WEIGHTS)")
     parser.add_argument("--seconds", type=float, default=60.0, help="wall time of the measurement")
-    parser.add_argument("--engines", nargs="+", default=[engine for engine, _ in ENGINES], help="default: %(default)s")
+    known = list(dict.fromkeys(engine for engine, _ in ENGINES))
+    parser.add_argument("--engines", nargs="+", default=known, choices=known, help="default: those that are installed")
     parser.add_argument("--round-to", nargs="+", type=int, default=[1, 8, 16], help="multiples, for the uniform scope")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="writes a picture (.png, .svg or .pdf)")
     return run_benchmark(parser, run, print_result)
@@ -88,9 +90,9 @@ def run(arguments: argparse.Namespace) -> Result:
     """Prunes, exports everything and times it together."""
     stock, weights = mobilefacenet(folder_option(arguments.weights, "FACETTE_WEIGHTS"))
     networks = {("uncut", 1, 1.0): stock} | _pruned(stock, arguments.round_to)
-    pairs = [(engine, form) for engine, form in ENGINES if engine in arguments.engines]
+    pairs = [(engine, form) for engine, form in ENGINES if engine in arguments.engines and engine in installed_engines()]
     if not pairs:
-        raise FacetteError(f"--engines: none of {', '.join(arguments.engines)} is known; known: onnxruntime, litert")
+        raise FacetteError(f"none of the engines {', '.join(arguments.engines)} is installed")
     runners = {
         (network, pair): runner(model, *pair)
         for pair in pairs

@@ -6,8 +6,8 @@ Shapes stay, so an engine must skip zeros to gain. What each was given:
 - LiteRT: the usual file. XNNPACK has kernels for sparse 1×1 convolutions, but only where the weights are stored as sparse tensors,
   which litert-torch has no option for, and only in stretches of a network that it can run in NCHW from a first 3×3 convolution to
   a global average pooling, which a MobileFaceNet (PReLU, 7×7 depthwise at the end) has none of.
-- OpenVINO: the usual file, with the property CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE asked for as "openvino, sparse rate"; its
-  documentation promises something for int8 fully connected layers on processors with AMX only.
+- OpenVINO: the usual file, and as "openvino, sparse rate" with the property CPU_SPARSE_WEIGHTS_DECOMPRESSION_RATE, of which its
+  documentation says that it packs the weights of matrix products, of which an embedder has one.
 
 2:4 is what TensorRT's sparse tensor cores take (compute capability 8.0 and up); that can't be timed without one.
 

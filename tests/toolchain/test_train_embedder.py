@@ -25,9 +25,11 @@ from facette.train.embedder import EmbedderRecipe, train_embedder
 from facette.train.log import read_log
 from facette.train.loop import LoopConfig, fit, learning_rate, pick_precision
 from facette.train.teacher import embed, torch_network
+from facette.zoo import load_card
 from facette_runtime.align import align
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import EmbeddingDecoder
+from facette_runtime.schema import to_dict
 from facette_runtime.types import Detections, Image
 
 RECIPES = Path(__file__).parents[2] / "toolchain" / "facette" / "train" / "recipes"
@@ -234,7 +236,8 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
             open_faces(tmp_path / name)
 
 
-def test_the_shipped_recipe_reads() -> None:
-    student = read_toml(EmbedderRecipe, RECIPES / "facette-embed.toml").student
+@pytest.mark.parametrize("name", ["facette-embed", "facette-embed-xs"])
+def test_the_shipped_recipes_make_what_the_cards_tell(name: str) -> None:
+    student = read_toml(EmbedderRecipe, RECIPES / f"{name}.toml").student
     assert student is not None
-    assert student.size == 128
+    assert to_dict(student).items() >= {key: list(widths) for key, widths in load_card(name).widths.items()}.items()

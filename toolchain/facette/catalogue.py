@@ -49,8 +49,9 @@ class Entry:
     in_zoo: bool = False
 
 
-def _facette_embed() -> nn.Module:
-    return DlibResNet(from_dict(DlibResNetConfig, load_card("facette-embed").widths, "facette-embed's card: widths"))
+def _cut_dlib(name: str) -> Callable[[], nn.Module]:
+    """dlib's network with the widths on a card."""
+    return lambda: DlibResNet(from_dict(DlibResNetConfig, load_card(name).widths, f"{name}'s card: widths"))
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -62,7 +63,14 @@ CATALOGUE: dict[str, Entry] = {
         in_zoo=True,
     ),
     "facette-embed": Entry(
-        build=_facette_embed,
+        build=_cut_dlib("facette-embed"),
+        image=DLIB_IMAGE,
+        decoder=EmbeddingDecoder("embedding", 128),
+        alignment=chip_alignment(),
+        in_zoo=True,
+    ),
+    "facette-embed-xs": Entry(
+        build=_cut_dlib("facette-embed-xs"),
         image=DLIB_IMAGE,
         decoder=EmbeddingDecoder("embedding", 128),
         alignment=chip_alignment(),

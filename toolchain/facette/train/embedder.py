@@ -46,8 +46,10 @@ class EmbedderRecipe:
         validation: pictures of the first data set held back.
         views: different views of each picture; the teacher is asked once for each, and the answer kept.
         loss, augmentation, loop: see there.
-        student: widths of a network cut out of the first teacher, which must then be dlib's. Either this or ``network``.
-        network: any embedder, as in a compile recipe; without ``weights`` it starts from random ones.
+        network: any embedder, as in a compile recipe; without ``weights`` one that does not come with Facette starts from random
+            ones. The first teacher by default.
+        student: widths of a network cut out of ``network``, which must then be dlib's or one cut out of that. Needed where
+            ``network`` is not given.
         fit_pictures: faces that the closed-form cut is fitted on, and the axes of an ensemble.
         teachers: embedders as in a compile recipe; none means dlib's original.
         combine: how several teachers become one target: "concatenate" or "average".
@@ -71,8 +73,8 @@ class EmbedderRecipe:
     margin: Margin | None = None
 
     def __post_init__(self) -> None:
-        if (self.student is None) == (self.network is None):
-            raise ValueError("give either student (widths of a network cut out of dlib's) or network (any embedder)")
+        if self.student is None and self.network is None:
+            raise ValueError("give student (widths of a network cut out of dlib's), network (any embedder), or both")
 
 
 def load_teachers(recipe: EmbedderRecipe, search: SearchPath) -> list[Model]:
@@ -144,20 +146,18 @@ def _sample(recipe: EmbedderRecipe, crops: np.ndarray, rows: np.ndarray, size: i
     return torch.from_numpy(np.ascontiguousarray(central(picked, size)))
 
 
-def _cut(widths: DlibResNetConfig, teacher: Model, sample: torch.Tensor, seed: int, path: Path) -> Model:
+def _cut(widths: DlibResNetConfig, base: Model, sample: torch.Tensor, seed: int, path: Path) -> Model:
     """The cut network, from ``path`` if an earlier start left it there: a resumed run begins with the same weights."""
     student = DlibResNet(widths).eval()
     if path.exists():
         load_weights(student, path)
-        return replace(teacher, network=student)
-    network = torch_network(teacher)
+        return replace(base, network=student)
+    network = torch_network(base)
     if not isinstance(network, DlibResNet):
-        raise FacetteError(
-            f"student: only dlib's network can be cut to widths, but the first teacher is {teacher.name}; use network"
-        )
-    student = shrink(channels_last(network), widths, sample, lambda part: normalize_pixels(part, teacher.image), seed)
+        raise FacetteError(f"student: only dlib's network can be cut to widths, but this is {base.name}; leave out student")
+    student = shrink(channels_last(network), widths, sample, lambda part: normalize_pixels(part, base.image), seed)
     write_weights(student.state_dict(), path)
-    return replace(teacher, network=student)
+    return replace(base, network=student)
 
 
 def _teachers(
