@@ -41,6 +41,6 @@ def test_a_later_run_is_told_in_the_time_of_the_earlier(
 def test_layers_in_float_come_after_every_other_way() -> None:
     ways = Choices(ranges=("mse", "percentile"), repairs=("none", "correct-bias"), float_shares=(0.1,)).quantizations
     assert [way.label for way in ways] == ["mse", "percentile", "mse, correct-bias", "percentile, correct-bias", "mse, 10% float"]
-    assert [way.label for way in ways_for("openvino", ways)] == ["percentile", "percentile, correct-bias"]
+    assert [way.label for way in ways_for("openvino", ways)] == ["percentile", "percentile, correct-bias", "percentile, 10% float"]
     with pytest.raises(ValueError, match="float_shares must lie between 0 and 1"):
         Choices(float_shares=(1.5,))

@@ -144,7 +144,9 @@ def ways_for(engine: str, ways: Sequence[Quantization]) -> Sequence[Quantization
     known = RANGE_METHODS.get(engine)
     if known is None:
         return ways
-    return [way for way in ways if way.method in known] or [Quantization(known[0])]
+    kept = [way for way in ways if way.method in known] or [Quantization(known[0])]
+    mixed = [way for way in ways if way.float_share and way.method not in known]
+    return [*kept, *(replace(way, method=kept[0].method) for way in mixed)]
 
 
 def make(plan: Plan, bench: Bench, min_cosine: float, calibrate: Calibrate, cache: Cache) -> Candidate:
