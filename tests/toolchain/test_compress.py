@@ -19,6 +19,8 @@ from facette.passes.prune import Prune
 from facette.passes.sparsify import Sparsify
 from facette.passes.swap_activation import SwapActivation
 from facette.recipe import Recipe, load_recipe
+from facette.train.augment import Augmentation
+from facette.train.hints import Hints
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import EmbeddingDecoder
 from facette_runtime.schema import from_dict
@@ -62,12 +64,13 @@ def test_pruning_in_rounds_recovers_after_each() -> None:
 def test_settings_are_told_where_they_differ_from_the_usual() -> None:
     assert words(SwapActivation()) == ""
     assert words(SwapActivation(to="relu6")) == "to relu6"
+    assert words(Distil(hints=Hints((("a", "a"), ("b", "b"))), augmentation=Augmentation(mix=0.0))) == "hints 2, augmentation own"
 
 
 def test_a_recipe_names_its_passes() -> None:
     recipe = load_recipe("mobilefacenet-small")
     assert [settings.kind for settings in recipe.embedder.passes] == ["swap-activation", "distil", "prune", "distil"]
-    assert recipe.floor.max_accuracy_drop == 0.6
+    assert recipe.floor.max_accuracy_drop == 1.5
 
 
 def test_an_unknown_pass_lists_the_known_ones() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 from facette.cache import Cache, fingerprint, key_of
@@ -20,6 +20,7 @@ from facette.passes.sparsify import Sparsify, sparsify
 from facette.passes.swap_activation import SwapActivation, swap_activation
 from facette.recipe import Pass
 from facette.train.crops import mirrored
+from facette.train.hints import Hints
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Image
 
@@ -125,6 +126,12 @@ def in_rounds(passes: Sequence[Pass]) -> list[Pass]:
 
 
 def words(settings: Pass) -> str:
-    """The settings that differ from the pass's defaults."""
+    """The settings that differ from the pass's defaults; of tables of settings, only that they do."""
     own = [(item.name, getattr(settings, item.name), item.default) for item in fields(settings) if item.name != "kind"]
-    return ", ".join(f"{name} {value}" for name, value, usual in own if value != usual)
+    return ", ".join(f"{name} {_word(value)}" for name, value, usual in own if value != usual)
+
+
+def _word(value: object) -> object:
+    if isinstance(value, Hints):
+        return len(value.layers)
+    return "own" if is_dataclass(value) else value
