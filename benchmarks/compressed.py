@@ -14,15 +14,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from contenders import Contender, call_of, compile_embedder, int8_matrix_product, stock_contender
-from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS
+from contenders import HEADERS, Contender, Measured, cells, compile_embedder, measure_contenders, stock_contender
+from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import CompileReport, PassRow
-from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
+from facette.evaluation.verification import verification_set
 from facette.loading import load_models
-from facette.measure import Latency, interleaved
 from facette.recipe import load_recipe
 from facette.reference import count_macs
 from facette.search.front import Point, front_figure, write_figure
@@ -44,12 +41,9 @@ class Row:
         recipe: that made it; the stock export's name for that.
         engine, precision, form: what ships.
         macs, parameters: multiply-accumulates for one picture, and weights.
-        bytes: of its file.
-        latency: one picture, interleaved with all others.
-        speedup, smaller: over the stock export.
-        limit: share that it reaches of what the core can multiply in int8; None for what isn't int8.
-        chosen_on: accuracy and TAR on folds 1 to 5, which the compiler chose on.
-        all_folds: on all ten.
+        smaller: file size of the stock export over its own.
+        lost: LFW accuracy that the stock export has more, on all folds.
+        measured: beside all others.
     """
 
     recipe: str
@@ -58,13 +52,9 @@ class Row:
     form: str
     macs: int
     parameters: int
-    bytes: int
-    latency: Latency
-    speedup: float
     smaller: float
-    limit: float | None
-    chosen_on: Verification
-    all_folds: Verification
+    lost: float
+    measured: Measured
 
 
 @dataclass(frozen=True)
@@ -128,51 +118,30 @@ def run(arguments: argparse.Namespace) -> Result:
             refused[name] = str(error)
             continue
         passes[name] = [row for row in report.passes if row.role == "embedder"]
-    sets = [verification_set(data, embedder, detector, Cache(default_folder()), folds) for folds in (range(1, 6), range(1, 11))]
-    rows, peak = _measure(shipped, sets, arguments.seconds)
+    against = verification_set(data, embedder, detector, Cache(default_folder()), range(1, 11))
+    measured, peak = measure_contenders({name: each.contender for name, each in shipped.items()}, against, arguments.seconds)
+    rows = [_row(name, each, measured[name], measured[STOCK]) for name, each in shipped.items()]
     result = Result(THREADS, peak, describe_machine(), tool_versions(), rows, passes, refused)
     if arguments.plot:
-        points = [Point(row.recipe, row.all_folds.accuracy, row.latency.median, row.bytes, on_front=True) for row in rows]
-        write_figure(front_figure(points, "LFW accuracy, %", "latency, ms"), arguments.plot)
+        write_figure(front_figure([_point(row) for row in rows], "LFW accuracy, %", "latency, ms"), arguments.plot)
     return result
 
 
-def _measure(shipped: dict[str, Shipped], sets: list[VerificationSet], seconds: float) -> tuple[list[Row], float]:
-    """The rows, and the core's int8 limit in GMAC/s."""
-    picture = np.ascontiguousarray(sets[0].crops[:1])
-    calls = {name: call_of(each.contender.engine, picture) for name, each in shipped.items()}
-    latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
-    peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
-    stock = shipped[STOCK].contender
-    rows = []
-    for name, each in shipped.items():
-        print(f"verifying {name}", file=sys.stderr)
-        latency = latencies[name]
-        rows.append(
-            Row(
-                recipe=name,
-                engine=each.engine,
-                precision=each.precision,
-                form=each.form,
-                macs=each.macs,
-                parameters=each.parameters,
-                bytes=each.contender.bytes,
-                latency=latency,
-                speedup=latencies[STOCK].median / latency.median,
-                smaller=stock.bytes / each.contender.bytes,
-                limit=each.macs / peak / 1e6 / latency.median if each.precision == "int8" else None,
-                chosen_on=verify(each.contender.engine, sets[0]),
-                all_folds=verify(each.contender.engine, sets[1]),
-            )
-        )
-    return rows, peak
+def _row(name: str, each: Shipped, measured: Measured, stock: Measured) -> Row:
+    lost = stock.all_folds.accuracy - measured.all_folds.accuracy
+    smaller = stock.bytes / measured.bytes
+    return Row(name, each.engine, each.precision, each.form, each.macs, each.parameters, smaller, lost, measured)
+
+
+def _point(row: Row) -> Point:
+    measured = row.measured
+    return Point(row.recipe, measured.all_folds.accuracy, measured.latency.median, measured.bytes, on_front=True)
 
 
 def print_result(result: Result) -> None:
     """A table, and what the core could do at most."""
     print(f"MobileFaceNet-y1 by recipe, batch 1, {result.threads} thread, {result.machine.model}")
-    headers = ["recipe", "ships", "M MACs", "MB", "× smaller", "ms (median)", "quartiles", "× faster", "of int8 limit"]
-    print(table([*headers, "LFW 1–5 %", "LFW %", "lost", "TAR@FAR=1e-3 %"], [_cells(row, result.rows[0]) for row in result.rows]))
+    print(table(["recipe", "ships", "M MACs", "× smaller", "lost", *HEADERS], [_cells(row) for row in result.rows]))
     for name, why in result.refused.items():
         print(f"{name}: compiles to nothing: {why}")
     print(f"this core's int8 limit, by a {MATRIX_SIDE}³ matrix product: {result.int8_gmacs:.0f} GMAC/s")
@@ -182,27 +151,14 @@ def _compiled(name: str, data: Path, weights: Path) -> tuple[Shipped, CompileRep
     entry, content, report = compile_embedder(load_recipe(name), load_target("x86-cpu"), data, weights)
     assert entry.macs is not None
     assert entry.parameters is not None
-    contender = Contender(open_engine(entry.engine, content, THREADS), len(content))
+    int8_macs = entry.macs if entry.precision == "int8" else None
+    contender = Contender(open_engine(entry.engine, content, THREADS), len(content), int8_macs)
     return Shipped(entry.engine, entry.precision, entry.form, entry.macs, entry.parameters, contender), report
 
 
-def _cells(row: Row, stock: Row) -> list[str]:
-    tar = row.all_folds
-    return [
-        row.recipe,
-        f"{row.engine} {row.precision} {row.form}",
-        f"{row.macs / 1e6:.1f}",
-        f"{row.bytes / 1e6:.2f}",
-        f"{row.smaller:.1f}",
-        f"{row.latency.median:.3f}",
-        f"{row.latency.low:.3f}–{row.latency.high:.3f}",
-        f"{row.speedup:.2f}",
-        "" if row.limit is None else f"{row.limit:.0%}",
-        f"{row.chosen_on.accuracy * 100:.2f}",
-        f"{tar.accuracy * 100:.2f}",
-        f"{(stock.all_folds.accuracy - tar.accuracy) * 100:.2f}",
-        f"{tar.tar * 100:.2f} ({tar.tar_low * 100:.1f}–{tar.tar_high * 100:.1f})",
-    ]
+def _cells(row: Row) -> list[str]:
+    ships = f"{row.engine} {row.precision} {row.form}"
+    return [row.recipe, ships, f"{row.macs / 1e6:.1f}", f"{row.smaller:.1f}", f"{row.lost * 100:.2f}", *cells(row.measured)]
 
 
 if __name__ == "__main__":

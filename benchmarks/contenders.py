@@ -1,4 +1,8 @@
-"""The compiler's choice, and what it is timed against: a network as a careful user runs it by hand, and the core's own limit."""
+"""The compiler's choice, and what it is timed against: a network as a careful user runs it by hand, and the core's own limit.
+
+All contenders are timed together, interleaved in one process on one thread, and each is verified on LFW: folds 1 to 5, which the
+compiler chose on, and all ten.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,14 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from embedder_fp32 import MATRIX_SIDE, THREADS, stock_model
+from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
 from facette.cache import Cache, default_folder
 from facette.compile import Job, compile_bundle
 from facette.compile_report import CompileReport
 from facette.data.photos import golden_licence, golden_photos
+from facette.evaluation.evaluate import CHOOSING_FOLDS
+from facette.evaluation.verification import Verification, VerificationSet, verify_folds
+from facette.measure import Latency, interleaved
 from facette.model import Model
 from facette.recipe import Recipe
 from facette.target import Target
@@ -27,11 +34,89 @@ from facette_runtime.manifest import EmbedderEntry
 
 @dataclass(frozen=True)
 class Contender:
-    """Loaded; ``parent`` is the contender that is the fastest fp32 form of its engine."""
+    """A network, loaded.
+
+    Attributes:
+        engine: that runs it.
+        bytes: of its file.
+        int8_macs: multiply-accumulates for one picture, if it computes in int8.
+    """
 
     engine: Engine
     bytes: int
-    parent: str | None = None
+    int8_macs: int | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of a contender.
+
+    Attributes:
+        bytes: of its file.
+        latency: one picture.
+        speedup: over the stock export.
+        limit: share that it reaches of what the core can multiply in int8; None for what isn't int8.
+        chosen_on: accuracy and TAR on folds 1 to 5, which the compiler chose on.
+        all_folds: on all ten.
+    """
+
+    bytes: int
+    latency: Latency
+    speedup: float
+    limit: float | None
+    chosen_on: Verification
+    all_folds: Verification
+
+
+HEADERS = ("MB", "ms (median)", "quartiles", "× faster", "of int8 limit", "LFW 1–5 %", "LFW %", "TAR@FAR=1e-3 %")
+"""Of `cells`."""
+
+
+def cells(measured: Measured) -> list[str]:
+    """A table's cells, for the columns of `HEADERS`."""
+    latency, everywhere = measured.latency, measured.all_folds
+    return [
+        f"{measured.bytes / 1e6:.2f}",
+        f"{latency.median:.3f}",
+        f"{latency.low:.3f}–{latency.high:.3f}",
+        f"{measured.speedup:.2f}",
+        "" if measured.limit is None else f"{measured.limit:.0%}",
+        f"{measured.chosen_on.accuracy * 100:.2f}",
+        f"{everywhere.accuracy * 100:.2f}",
+        f"{everywhere.tar * 100:.2f} ({everywhere.tar_low * 100:.1f}–{everywhere.tar_high * 100:.1f})",
+    ]
+
+
+def measure_contenders(
+    contenders: Mapping[str, Contender], against: VerificationSet, seconds: float
+) -> tuple[dict[str, Measured], float]:
+    """Times all together, then verifies each.
+
+    Args:
+        contenders: by name; one is called `STOCK`.
+        against: LFW's ten folds.
+        seconds: wall time of the timing.
+
+    Returns:
+        What was measured, in the order given; and what this core reaches on a large int8 matrix product, in GMAC/s.
+    """
+    picture = np.ascontiguousarray(against.crops[:1])
+    calls = {name: call_of(each.engine, picture) for name, each in contenders.items()}
+    latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
+    peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
+    found = {}
+    for name, each in contenders.items():
+        latency = latencies[name]
+        chosen_on, all_folds = verify_folds(each.engine, against, (CHOOSING_FOLDS, range(1, 11)), f"verify {name}")
+        found[name] = Measured(
+            each.bytes,
+            latency,
+            latencies[STOCK].median / latency.median,
+            each.int8_macs / peak / 1e6 / latency.median if each.int8_macs else None,
+            chosen_on,
+            all_folds,
+        )
+    return found, peak
 
 
 def compile_embedder(recipe: Recipe, target: Target, data: Path, weights: Path) -> tuple[EmbedderEntry, bytes, CompileReport]:

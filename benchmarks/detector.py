@@ -41,6 +41,7 @@ from harness import data_and_weights, new_parser, run_benchmark
 TEACHER = "retinaface-mobilenet025"
 CROWDS = "facemask853.zip"
 TALLER = 32
+"""Pixels by which the teacher's input grows when it is compared with itself: one cell of its coarsest grid."""
 EDGES = (8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 160.0)
 
 
@@ -117,9 +118,9 @@ def run(data: Path, weights: Path, size_wh: tuple[int, int], folds: tuple[int, .
     """Measures everything at one input size."""
     search = SearchPath(weights, weights)
     ours = Contender(load_detector(DetectorRecipe("facette-detect", input_size=size_wh), search))
-    teacher = Contender(load_detector(DetectorRecipe(TEACHER, f"{TEACHER}.safetensors", input_size=size_wh), search))
-    taller = (size_wh[0], size_wh[1] + TALLER)
-    again = Contender(load_detector(DetectorRecipe(TEACHER, f"{TEACHER}.safetensors", input_size=taller), search))
+    recipe = DetectorRecipe(TEACHER, f"{TEACHER}.safetensors", input_size=size_wh)
+    teacher = Contender(load_detector(recipe, search))
+    again = Contender(load_detector(replace(recipe, input_size=(size_wh[0], size_wh[1] + TALLER)), search))
     photos = Photos(data, RAW)
     triples, repeats = [], []
     for name in tqdm(read_pairs(data).select(folds).photos[::every], desc="LFW", dynamic_ncols=True, disable=None):

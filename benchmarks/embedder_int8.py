@@ -13,23 +13,21 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from contenders import ByHand, Contender, call_of, compile_embedder, int8_matrix_product, stock_contender
-from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
+from contenders import HEADERS, ByHand, Contender, Measured, cells, compile_embedder, measure_contenders, stock_contender
+from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS, stock_model
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import CandidateRow
 from facette.data.calibration_pictures import calibration_pictures
-from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
+from facette.evaluation.verification import verification_set
 from facette.export import export
 from facette.forms import graph_forms
 from facette.loading import load_models
-from facette.measure import Latency, interleaved
 from facette.model import Model
 from facette.recipe import Recipe, load_recipe
 from facette.tables import table
@@ -44,6 +42,8 @@ NAIVE = "naive static int8, ONNX Runtime"
 CALIBRATION_FACES = 128
 RECIPE = "retinaface-mobilefacenet"
 
+Named = tuple[str, Contender]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -51,23 +51,13 @@ class Row:
 
     Attributes:
         name: what it is.
-        bytes: of its file.
-        latency: one picture, interleaved with all others.
-        speedup: over the stock export.
         own_speedup: over the fastest fp32 form of its own engine; None for fp32.
-        limit: share that it reaches of what the core can multiply in int8; None for fp32.
-        chosen_on: accuracy and TAR on folds 1 to 5, which the compiler chose on.
-        all_folds: on all ten.
+        measured: beside all others.
     """
 
     name: str
-    bytes: int
-    latency: Latency
-    speedup: float
     own_speedup: float | None
-    limit: float | None
-    chosen_on: Verification
-    all_folds: Verification
+    measured: Measured
 
 
 @dataclass(frozen=True)
@@ -75,7 +65,6 @@ class Result:
     """The benchmark's result and what made it.
 
     Attributes:
-        macs: of the network that ships, for one picture.
         int8_gmacs: what this core reaches on a large int8 matrix product, in 1e9 multiply-accumulates a second.
         rows: the contenders, the stock export first.
         refused: why no int8 could ship, by engine.
@@ -83,7 +72,6 @@ class Result:
     """
 
     threads: int
-    macs: int
     int8_gmacs: float
     machine: Machine
     tools: dict[str, str]
@@ -111,22 +99,29 @@ def run(arguments: argparse.Namespace) -> Result:
     contenders[NAIVE] = _naive(embedder, faces)
     refused: dict[str, str] = {}
     tried: list[CandidateRow] = []
-    macs = 0
+    parents: dict[str, str] = {}
     for engine in ENGINES:
         print(f"compiling for {engine}", file=sys.stderr)
         try:
-            found, rows, macs = _compiled(recipe, engine, data, weights)
+            (parent, fp32), (name, int8), candidates = _compiled(recipe, engine, data, weights)
         except FacetteError as error:
             refused[engine] = str(error)
             continue
-        contenders |= found
-        tried += rows
-    sets = [verification_set(data, embedder, detector, Cache(default_folder()), folds) for folds in (range(1, 6), range(1, 11))]
-    return _measure(contenders, sets, macs, refused, tried, arguments.seconds)
+        contenders |= {parent: fp32, name: int8}
+        parents[name] = parent
+        tried += candidates
+    against = verification_set(data, embedder, detector, Cache(default_folder()), range(1, 11))
+    measured, peak = measure_contenders(contenders, against, arguments.seconds)
+    rows = [Row(name, _own_speedup(measured, name, parents), found) for name, found in measured.items()]
+    return Result(THREADS, peak, describe_machine(), tool_versions(), rows, refused, tried)
 
 
-def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[dict[str, Contender], list[CandidateRow], int]:
-    """The embedder that the compiler ships in int8, and the fastest fp32 form that it measured for the same engine."""
+def _own_speedup(measured: dict[str, Measured], name: str, parents: dict[str, str]) -> float | None:
+    return measured[parents[name]].latency.median / measured[name].latency.median if name in parents else None
+
+
+def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[Named, Named, list[CandidateRow]]:
+    """The fastest fp32 form of the embedder that the compiler measured for an engine, what it ships in int8, and all it tried."""
     target = load_target("x86-cpu")
     target = replace(target, engines=tuple(each for each in target.engines if each.name == engine))
     entry, content, report = compile_embedder(recipe, target, data, weights)
@@ -141,70 +136,22 @@ def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[d
     form = next(form for form in graph_forms(network) if form.form == fastest.form)
     float_content = export(form, engine, "fp32").model
     name = f"{engine} int8, form {shipped.form}, {shipped.ranges}"
-    found = {
-        parent: Contender(open_engine(engine, float_content, THREADS), len(float_content)),
-        name: Contender(open_engine(engine, content, THREADS), len(content), parent),
-    }
-    assert entry.macs is not None
-    return found, rows, entry.macs
-
-
-def _measure(
-    contenders: dict[str, Contender],
-    sets: list[VerificationSet],
-    macs: int,
-    refused: dict[str, str],
-    tried: list[CandidateRow],
-    seconds: float,
-) -> Result:
-    picture = np.ascontiguousarray(sets[0].crops[:1])
-    calls: dict[str, Callable[[], object]] = {name: call_of(contender.engine, picture) for name, contender in contenders.items()}
-    latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
-    peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
-    rows = []
-    for name, contender in contenders.items():
-        print(f"verifying {name}", file=sys.stderr)
-        latency, parent = latencies[name], contender.parent
-        rows.append(
-            Row(
-                name=name,
-                bytes=contender.bytes,
-                latency=latency,
-                speedup=latencies[STOCK].median / latency.median,
-                own_speedup=latencies[parent].median / latency.median if parent else None,
-                limit=macs / peak / 1e6 / latency.median if parent else None,
-                chosen_on=verify(contender.engine, sets[0]),
-                all_folds=verify(contender.engine, sets[1]),
-            )
-        )
-    return Result(THREADS, macs, peak, describe_machine(), tool_versions(), rows, refused, tried)
+    fp32 = Contender(open_engine(engine, float_content, THREADS), len(float_content))
+    int8 = Contender(open_engine(engine, content, THREADS), len(content), entry.macs)
+    return (parent, fp32), (name, int8), rows
 
 
 def print_result(result: Result) -> None:
     """A table."""
     print(f"MobileFaceNet-y1, batch 1, {result.threads} thread, {result.machine.model}, onnxruntime {result.tools['onnxruntime']}")
-    headers = ["contender", "MB", "ms (median)", "quartiles", "× stock", "× own fp32", "LFW 1–5 %", "LFW %", "TAR@FAR=1e-3 %"]
-    print(table(headers, [_cells(row) for row in result.rows]))
+    print(table(["contender", "× own fp32", *HEADERS], [_cells(row) for row in result.rows]))
     for engine, why in result.refused.items():
         print(f"{engine}: no int8 ships: {why}")
-    fastest = max(result.rows, key=lambda row: row.speedup)
-    limit = "" if fastest.limit is None else f", {fastest.limit:.0%} of this core's int8 limit ({result.int8_gmacs:.0f} GMAC/s)"
-    print(f"{fastest.name}: {fastest.speedup:.2f} times as fast as the stock export{limit}")
+    print(f"this core's int8 limit, by a {MATRIX_SIDE}³ matrix product: {result.int8_gmacs:.0f} GMAC/s")
 
 
 def _cells(row: Row) -> list[str]:
-    tar = row.all_folds
-    return [
-        row.name,
-        f"{row.bytes / 1e6:.2f}",
-        f"{row.latency.median:.3f}",
-        f"{row.latency.low:.3f}–{row.latency.high:.3f}",
-        f"{row.speedup:.2f}",
-        "" if row.own_speedup is None else f"{row.own_speedup:.2f}",
-        f"{row.chosen_on.accuracy * 100:.2f}",
-        f"{row.all_folds.accuracy * 100:.2f}",
-        f"{tar.tar * 100:.2f} ({tar.tar_low * 100:.1f}–{tar.tar_high * 100:.1f})",
-    ]
+    return [row.name, "" if row.own_speedup is None else f"{row.own_speedup:.2f}", *cells(row.measured)]
 
 
 def _naive(model: Model, faces: np.ndarray) -> Contender:

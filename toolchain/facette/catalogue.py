@@ -49,9 +49,15 @@ class Entry:
     in_zoo: bool = False
 
 
-def _cut_dlib(name: str) -> Callable[[], nn.Module]:
+def _cut_dlib(name: str) -> Entry:
     """dlib's network with the widths on a card."""
-    return lambda: DlibResNet(from_dict(DlibResNetConfig, load_card(name).widths, f"{name}'s card: widths"))
+    return Entry(
+        build=lambda: DlibResNet(from_dict(DlibResNetConfig, load_card(name).widths, f"{name}'s card: widths")),
+        image=DLIB_IMAGE,
+        decoder=EmbeddingDecoder("embedding", 128),
+        alignment=chip_alignment(),
+        in_zoo=True,
+    )
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -62,20 +68,8 @@ CATALOGUE: dict[str, Entry] = {
         letterbox=Letterbox(pad_bgr=(127, 127, 127)),
         in_zoo=True,
     ),
-    "facette-embed": Entry(
-        build=_cut_dlib("facette-embed"),
-        image=DLIB_IMAGE,
-        decoder=EmbeddingDecoder("embedding", 128),
-        alignment=chip_alignment(),
-        in_zoo=True,
-    ),
-    "facette-embed-xs": Entry(
-        build=_cut_dlib("facette-embed-xs"),
-        image=DLIB_IMAGE,
-        decoder=EmbeddingDecoder("embedding", 128),
-        alignment=chip_alignment(),
-        in_zoo=True,
-    ),
+    "facette-embed": _cut_dlib("facette-embed"),
+    "facette-embed-xs": _cut_dlib("facette-embed-xs"),
     "retinaface-mobilenet025": Entry(
         build=RetinaFace,
         image=ImageSpec((320, 320), "bgr", (104.0, 117.0, 123.0), (1.0, 1.0, 1.0)),

@@ -264,8 +264,10 @@ def _candidates(models: dict[str, Model], role: str, plans: Sequence[Plan], benc
             made = build(replace(first.plan, form=faces.form(first.form, way.repair), quantization=way))
         except FacetteError as error:
             return Candidate(replace(first.plan, quantization=way), refusal=f"not made: {error}")
-        # Layers in float change the work; all other ways change numbers only, and the first one's latency holds for them.
-        return measure_beside(first, made, bench, job.cache) if way.float_share else replace(made, latency=first.latency)
+        # Other layers in float are other work; all else changes numbers only, and the first one's latency holds.
+        assert first.plan.quantization is not None
+        same = way.float_share == first.plan.quantization.float_share
+        return replace(made, latency=first.latency) if same else measure_beside(first, made, bench, job.cache)
 
     made = [build(plan) for plan in plans]
     job.tell(f"{model.name}: measuring {len(made)} candidates side by side")

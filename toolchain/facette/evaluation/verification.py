@@ -23,7 +23,7 @@ from facette_runtime.align import align
 from facette_runtime.embed import normalize
 from facette_runtime.engines.base import Engine
 from facette_runtime.preprocess import to_network
-from facette_runtime.types import Image
+from facette_runtime.types import FloatArray, Image
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,27 @@ def verify(engine: Engine, against: VerificationSet, label: str | None = None) -
         against: the crops.
         label: of the progress bar; None for none.
     """
+    return _judged(_embed(engine, against, label), against.found, against.pairs)
+
+
+def verify_folds(
+    engine: Engine, against: VerificationSet, choices: Sequence[Sequence[int]], label: str | None = None
+) -> list[Verification]:
+    """As `verify`, once for each choice of folds, but every crop is embedded once only.
+
+    Raises:
+        FacetteError: a fold that ``against`` does not have.
+    """
+    embeddings, found = _embed(engine, against, label), []
+    for folds in choices:
+        pairs = against.pairs.select(folds)
+        rows = np.searchsorted(against.pairs.photos, pairs.photos)
+        found.append(_judged(embeddings[rows], against.found[rows], pairs))
+    return found
+
+
+def _embed(engine: Engine, against: VerificationSet, label: str | None) -> FloatArray:
+    """Unit embeddings of every crop, float32 [n, d]."""
     (wanted,), (output,) = engine.inputs, engine.outputs
     step = CHUNK if wanted.shape[0] is None else wanted.shape[0]
     starts = range(0, len(against.crops), step)
@@ -105,7 +126,11 @@ def verify(engine: Engine, against: VerificationSet, label: str | None = None) -
         chunk = against.crops[start : start + step]
         padded = chunk if wanted.shape[0] is None else np.resize(chunk, (step, *chunk.shape[1:]))
         parts.append(engine.run({wanted.name: np.ascontiguousarray(padded)})[output.name][: len(chunk)])
-    result = judge(against.pairs, normalize(np.concatenate(parts)), against.found, shipped_threshold=0.0)
+    return normalize(np.concatenate(parts))
+
+
+def _judged(embeddings: FloatArray, found: np.ndarray, pairs: Pairs) -> Verification:
+    result = judge(pairs, embeddings, found, shipped_threshold=0.0)
     tar = result.tar
     return Verification(result.accuracy.mean, tar.tar, tar.low, tar.high, result.threshold, result.pairs)
 

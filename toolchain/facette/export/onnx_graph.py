@@ -126,6 +126,8 @@ def layer_nodes(float_onnx: bytes, layers: frozenset[str]) -> frozenset[str]:
     Raises:
         FacetteError: a layer has no node, since the graph is of another network or form.
     """
+    if not layers:
+        return frozenset()
     by_layer: dict[str, str] = {}
     for node in onnx.load_from_string(float_onnx).graph.node:
         for name in node.input:
