@@ -68,9 +68,11 @@ def test_settings_are_told_where_they_differ_from_the_usual() -> None:
 
 
 def test_a_recipe_names_its_passes() -> None:
-    recipe = load_recipe("mobilefacenet-small")
-    assert [settings.kind for settings in recipe.embedder.passes] == ["swap-activation", "distil", "prune", "distil"]
-    assert recipe.floor.max_accuracy_drop == 1.5
+    relu, small = load_recipe("mobilefacenet-relu"), load_recipe("mobilefacenet-small")
+    assert [settings.kind for settings in relu.embedder.passes] == ["swap-activation", *["distil"] * 4]
+    assert small.embedder.passes[:-2] == relu.embedder.passes
+    assert [settings.kind for settings in small.embedder.passes[-2:]] == ["prune", "distil"]
+    assert small.floor.max_accuracy_drop == 1.5
 
 
 def test_an_unknown_pass_lists_the_known_ones() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,39 @@ def test_recipes_that_come_along_are_readable(name: str) -> None:
 def test_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(FacetteError, match=r"unknown recipe 'lunch'.*default"):
         load_recipe("lunch")
+
+
+def test_a_recipe_goes_on_from_another(tmp_path: Path) -> None:
+    base, own = tmp_path / "base.toml", tmp_path / "own.toml"
+    base.write_text(
+        TINY_RECIPE + '\n[[embedder.passes]]\nkind = "swap-activation"\n\n[floor]\nmin_accuracy = 99\nmax_tar_drop = 3\n'
+    )
+    own.write_text('extends = "base.toml"\n\n[floor]\nmax_tar_drop = 5\n\n[[embedder.passes]]\nkind = "prune"\nmacs = 0.5\n')
+    first, second = load_recipe(str(base)), load_recipe(str(own))
+    assert (second.name, second.extends) == ("own", "base.toml")
+    assert [settings.kind for settings in second.embedder.passes] == ["swap-activation", "prune"]
+    assert (second.floor.min_accuracy, second.floor.max_tar_drop) == (99, 5)
+    assert second.detector == first.detector
+    assert [settings.kind for settings in first.embedder.passes] == ["swap-activation"]
+
+
+def test_a_recipe_may_extend_one_that_comes_along(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "default"\n\n[detector]\nscore_threshold = 0.7\n')
+    mine, default = load_recipe(str(path)), load_recipe("default")
+    assert mine.detector == replace(default.detector, score_threshold=0.7)
+    assert mine.embedder == default.embedder
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("'lunch'", "unknown recipe 'lunch'"), ("'r.toml'", "extends itself"), ("3", "extends: expected str, got int")],
+)
+def test_what_cannot_be_extended_is_named(tmp_path: Path, value: str, message: str) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text(f"extends = {value}\n" + TINY_RECIPE)
+    with pytest.raises(FacetteError, match=message):
+        load_recipe(str(path))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from facette.calibration import Quantization, RangeMethod, Repair
 from facette.floor import Floor
@@ -15,7 +16,7 @@ from facette.passes.prune import Prune
 from facette.passes.qat import Qat
 from facette.passes.sparsify import Sparsify
 from facette.passes.swap_activation import SwapActivation
-from facette.toml_file import read_toml
+from facette.toml_file import parse_toml
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import (
     Alignment,
@@ -26,6 +27,7 @@ from facette_runtime.manifest import (
     PointDecoder,
     Precision,
 )
+from facette_runtime.schema import from_dict
 
 Pass = Binarize | Distil | LowRank | Prune | Qat | Sparsify | SwapActivation
 """The settings of each pass that a recipe can name, told apart by ``kind``."""
@@ -145,6 +147,8 @@ class Recipe:
         compile: what to choose from.
         floor: what the networks must still be able to do after all passes.
         folder: where relative paths in the recipe start.
+        extends: a recipe that this one goes on from, by name or by the path of its TOML file: this one's values are laid over
+            that one's, and its passes follow that one's.
     """
 
     name: str
@@ -153,6 +157,7 @@ class Recipe:
     compile: Choices = field(default_factory=Choices)
     floor: Floor = field(default_factory=Floor)
     folder: str = "."
+    extends: str | None = None
 
 
 def recipe_names() -> list[str]:
@@ -164,10 +169,39 @@ def load_recipe(name: str) -> Recipe:
     """Reads a recipe by name, or a user's own by the path of its TOML file.
 
     Raises:
-        FacetteError: no such recipe, not TOML, or a key or value that the schema does not know.
+        FacetteError: no such recipe, not TOML, a key or value that the schema does not know, or a recipe that extends itself.
     """
-    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    path = _find(name, Path())
+    return from_dict(Recipe, {"name": path.stem, "folder": str(path.parent), **_values(path, ())}, str(path))
+
+
+def _find(name: str, folder: Path) -> Path:
+    path = folder / name if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(recipe_names())
         raise FacetteError(f"unknown recipe {name!r}; recipes that come with Facette: {known}, or the path of a .toml file")
-    return read_toml(Recipe, path, {"name": path.stem, "folder": str(path.parent)})
+    return path
+
+
+def _values(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """A file's plain values over those of the recipe that it extends; ``extending`` are the files that led here."""
+    if path.resolve() in extending:
+        raise FacetteError(f"{path}: extends itself")
+    values = parse_toml(path)
+    base = values.get("extends")
+    if not isinstance(base, str):  # if it is anything else, the schema says so
+        return values
+    return _laid_over(_values(_find(base, path.parent), (*extending, path.resolve())), values)
+
+
+def _laid_over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    found = dict(base)
+    for key, value in own.items():
+        under = base.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            found[key] = _laid_over(under, value)
+        elif key == "passes" and isinstance(under, list) and isinstance(value, list):
+            found[key] = [*under, *value]
+        else:
+            found[key] = value
+    return found

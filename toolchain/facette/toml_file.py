@@ -24,10 +24,18 @@ def read_toml(cls: type[T], path: Path, defaults: Mapping[str, Any] | None = Non
     Raises:
         FacetteError: the file is missing, not TOML, or does not follow the schema; the message names the key.
     """
+    return from_dict(cls, {**(defaults or {}), **parse_toml(path)}, str(path))
+
+
+def parse_toml(path: Path) -> dict[str, Any]:
+    """A file's plain values.
+
+    Raises:
+        FacetteError: the file is missing or not TOML.
+    """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FacetteError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FacetteError(f"{path}: not TOML: {error}") from None
-    return from_dict(cls, {**(defaults or {}), **data}, str(path))
