@@ -21,10 +21,13 @@ from facette.passes.swap_activation import SwapActivation
 from facette.recipe import Recipe, load_recipe
 from facette.train.augment import Augmentation
 from facette.train.hints import Hints
+from facette.train.log import read_log
+from facette.train.margin import Margin
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import EmbeddingDecoder
 from facette_runtime.schema import from_dict
 from tests.toolchain import tiny
+from tests.toolchain.faces import detect_middle, small_model, write_photos
 
 
 def model(network: nn.Module) -> Model:
@@ -51,6 +54,17 @@ def test_passes_run_in_the_recipes_order_and_leave_the_original_alone(tmp_path: 
 def test_what_learns_needs_faces(tmp_path: Path) -> None:
     with pytest.raises(FacetteError, match="trains embedders"):
         compress(model(tiny.embedder()), [Distil(steps=1)], supplies(tmp_path, []))
+
+
+def test_labels_of_folders_reach_the_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facette.compress.find_with", lambda _: detect_middle)
+    faces = tmp_path / "faces"
+    write_photos(faces, 12, people=3)
+    given = Supplies((faces,), small_model(), Cache(tmp_path / "cache"), print)
+    settings = Distil(steps=2, batch=6, views=1, refit=0, precision="fp32", margin=Margin())
+    compress(small_model(), [settings], given)
+    (run,) = (tmp_path / "cache" / "runs").iterdir()
+    assert float(read_log(run / "log.csv")[-1]["margin"]) > 0
 
 
 def test_pruning_in_rounds_recovers_after_each() -> None:

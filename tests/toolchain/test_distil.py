@@ -20,6 +20,7 @@ from facette.pruning.masks import density
 from facette.train.fold import fold_in_place
 from facette.train.hints import Hints
 from facette.train.log import read_log
+from facette.train.margin import Margin
 from facette.train.pixels import normalize_pixels
 from facette.train.quick import QuickPReLU, StridedDepthwise, quicken, restore
 from facette.train.refit import refit
@@ -107,6 +108,23 @@ def test_an_unknown_layer_is_refused_with_those_there_are(tmp_path: Path) -> Non
     settings = dataclasses.replace(SETTINGS, hints=Hints(layers=(("level4", "deep"),)))
     with pytest.raises(FacetteError, match="no layer 'level4' in SmallEmbedder; it has stem, norm"):
         distil(small_model(), teacher, settings, _crops(teacher), tmp_path)
+
+
+def test_labels_teach_to_tell_people_apart(tmp_path: Path) -> None:
+    teacher = small_model()
+    shades = np.repeat(np.array([[20, 30, 200], [200, 30, 20], [30, 200, 30], [120, 120, 120]], np.uint8), 8, 0)
+    crops = _crops(teacher)[0] // 4 + shades[:, None, None] // 2
+    labels = [f"person {index // 8}" for index in range(len(crops))]
+    settings = dataclasses.replace(SETTINGS, margin=Margin(margin=0.1, scale=8.0, weight=1.0), steps=60, learning_rate=0.02)
+    distil(small_model(1), teacher, settings, [crops], tmp_path, labels)
+    losses = [float(row["margin"]) for row in read_log(tmp_path / "log.csv")]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_margin_needs_people(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, margin=Margin())
+    with pytest.raises(FacetteError, match="labels name 0 people"):
+        distil(small_model(1), small_model(), settings, _crops(small_model()), tmp_path, [""] * 32)
 
 
 def test_a_finished_run_returns_at_once(tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from facette.cache import Cache, fingerprint, key_of
 from facette.data.calibration_pictures import calibration_pictures
-from facette.data.faces import aligned_crops, open_faces
+from facette.data.faces import open_faces
 from facette.finder import find_with
 from facette.model import Model
 from facette.passes.binarize import Binarize, binarize
@@ -19,7 +21,7 @@ from facette.passes.qat import Qat, qat
 from facette.passes.sparsify import Sparsify, sparsify
 from facette.passes.swap_activation import SwapActivation, swap_activation
 from facette.recipe import Pass
-from facette.train.crops import mirrored
+from facette.train.crops import labelled_crops, mirrored
 from facette.train.hints import Hints
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Image
@@ -51,8 +53,8 @@ class Supplies:
         finder = None if model.alignment is None else self.finder
         return calibration_pictures(model, self.faces[0], PICTURES, finder, seed=2)
 
-    def crops(self, model: Model, name: str) -> Sequence[Image]:
-        """Aligned faces with a margin, uint8 [n, s, s, 3], BGR, one array for each data set.
+    def crops(self, model: Model, name: str) -> tuple[list[np.ndarray], list[str]]:
+        """Aligned faces with a margin, uint8 [n, s, s, 3], BGR, one array for each data set; and whose face each of them shows.
 
         Raises:
             FacetteError: there are no photos, or the network is a detector.
@@ -64,12 +66,13 @@ class Supplies:
                 f"pass {name!r} needs faces to learn from: give --faces (a folder, .zip or .csv), or --data with UTKFace"
             )
         folder = self.cache.folder / "crops"
-        return [self._cut(path, model, folder / f"{self._crop_key(path, model)}.npy") for path in self.faces]
+        cut = [self._cut(path, model, folder / f"{self._crop_key(path, model)}.npy") for path in self.faces]
+        return [crops for crops, _ in cut], [label for _, labels in cut for label in labels]
 
-    def _cut(self, path: Path, model: Model, kept: Path) -> Image:
+    def _cut(self, path: Path, model: Model, kept: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         # Tight photos end within the margin: mirrored beyond their edge, the network never sees black borders.
         faces, detect = mirrored(open_faces(path), find_with(self.finder))
-        return aligned_crops(faces, detect, training_alignment(model), kept)
+        return labelled_crops(faces, detect, training_alignment(model), kept)
 
     def _crop_key(self, path: Path, model: Model) -> str:
         status = path.stat()
@@ -99,14 +102,15 @@ def apply(settings: Pass, model: Model, original: Model, supplies: Supplies) -> 
         return sparsify(model, settings)
     if isinstance(settings, LowRank):
         return low_rank(model, settings, supplies.pictures(model))
-    crops = supplies.crops(model, settings.kind)
-    run = supplies.cache.folder / "runs" / key_of(fingerprint(model), fingerprint(original), settings, *map(len, crops))[:16]
+    crops, labels = supplies.crops(model, settings.kind)
+    parts = [fingerprint(model), fingerprint(original), settings, *map(len, crops), *(labels if settings.margin else ())]
+    run = supplies.cache.folder / "runs" / key_of(*parts)[:16]
     if isinstance(settings, Distil):
-        return distil(model, original, settings, crops, run)
+        return distil(model, original, settings, crops, run, labels)
     if isinstance(settings, Qat):
-        return qat(model, original, settings, crops, run)
+        return qat(model, original, settings, crops, run, labels)
     assert isinstance(settings, Binarize)
-    return binarize(model, original, settings, crops, run)
+    return binarize(model, original, settings, crops, run, labels)
 
 
 def in_rounds(passes: Sequence[Pass]) -> list[Pass]:

@@ -35,7 +35,9 @@ class Binarize(Recovery):
     depthwise: bool = False
 
 
-def binarize(model: Model, teacher: Model, settings: Binarize, crops: Sequence[np.ndarray], run_dir: Path) -> Model:
+def binarize(
+    model: Model, teacher: Model, settings: Binarize, crops: Sequence[np.ndarray], run_dir: Path, labels: Sequence[str] = ()
+) -> Model:
     """Trains ``model`` with binary weights and leaves them at ±α; the first and the last layer keep float weights.
 
     Args, returns and errors as `facette.passes.distil.distil`.
@@ -47,7 +49,7 @@ def binarize(model: Model, teacher: Model, settings: Binarize, crops: Sequence[n
     layers = binary_layers(student, depthwise=settings.depthwise)
     for layer in layers:
         parametrize.register_parametrization(layer, "weight", _Binary())
-    network = recover(student, model, teacher, original, settings, crops, run_dir)
+    network = recover(student, model, teacher, original, settings, crops, run_dir, labels)
     for layer in layers:
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
     return replace(model, network=network, statistics=None)

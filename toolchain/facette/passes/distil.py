@@ -1,4 +1,4 @@
-"""Recovery by distillation: the changed network learns to give the original's embeddings again. No label is used."""
+"""Recovery by distillation: the changed network learns to give the original's embeddings again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Distil(Recovery):
     fold: bool = True
 
 
-def distil(model: Model, teacher: Model, settings: Distil, crops: Sequence[np.ndarray], run_dir: Path) -> Model:
+def distil(
+    model: Model, teacher: Model, settings: Distil, crops: Sequence[np.ndarray], run_dir: Path, labels: Sequence[str] = ()
+) -> Model:
     """Trains ``model`` to give the embeddings of ``teacher`` (Hinton et al., 2015, with an embedding in place of logits).
 
     Args:
@@ -49,12 +51,13 @@ def distil(model: Model, teacher: Model, settings: Distil, crops: Sequence[np.nd
         settings: how.
         crops: uint8 [n, s, s, 3] arrays, BGR, cut by `training_alignment`.
         run_dir: the run's folder. An unfinished run in it goes on exactly where it was; a finished one is not repeated.
+        labels: whose face each crop shows, "" where nobody says; for ``settings.margin`` only.
 
     Returns:
         The model with trained weights, in eval mode; the old one is left as it was. Weights that were zero still are.
 
     Raises:
-        FacetteError: there are too few faces, or the run folder holds another run.
+        FacetteError: there are too few faces, the run folder holds another run, or there is a margin and too few people for it.
     """
     check_crops(model, teacher, crops)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -64,7 +67,7 @@ def distil(model: Model, teacher: Model, settings: Distil, crops: Sequence[np.nd
     # A refit would fill the zeros of a sparse network.
     if not hold_zeros(student) and settings.refit:
         _refit(student, original, model, settings, crops[0], run_dir / "start.safetensors")
-    network = recover(student, model, teacher, original, settings, crops, run_dir)
+    network = recover(student, model, teacher, original, settings, crops, run_dir, labels)
     return replace(model, network=network, statistics=None)
 
 

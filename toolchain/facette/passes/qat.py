@@ -81,13 +81,15 @@ class Qat(Recovery):
     learning_rate: float = 1e-4
 
 
-def qat(model: Model, teacher: Model, settings: Qat, crops: Sequence[np.ndarray], run_dir: Path) -> Model:
+def qat(
+    model: Model, teacher: Model, settings: Qat, crops: Sequence[np.ndarray], run_dir: Path, labels: Sequence[str] = ()
+) -> Model:
     """Trains ``model`` under int8's rounding to give the embeddings of ``teacher``; batch norms are folded first.
 
     Args and returns as `facette.passes.distil.distil`: the weights that come back are float, and not yet rounded.
 
     Raises:
-        FacetteError: torch.fx can't trace the network, there are too few faces, or the run folder holds another run.
+        FacetteError: as `facette.passes.distil.distil`; or torch.fx can't trace the network.
     """
     check_crops(model, teacher, crops)
     student, original = copy.deepcopy(torch_network(model)), copy.deepcopy(torch_network(teacher))
@@ -100,7 +102,7 @@ def qat(model: Model, teacher: Model, settings: Qat, crops: Sequence[np.ndarray]
     with torch.no_grad():
         for part in torch.split(faces, settings.batch):
             rounded.train()(normalize_pixels(part, model.image))
-    recover(rounded, model, teacher, original, settings, crops, run_dir)
+    recover(rounded, model, teacher, original, settings, crops, run_dir, labels)
     for layer in _weighted(student):
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
     return replace(model, network=student.eval(), statistics=None)

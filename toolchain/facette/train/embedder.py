@@ -24,7 +24,7 @@ from facette.train.crops import labelled_crops
 from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
 from facette.train.hints import HintGiver, Hints
 from facette.train.loop import LoopConfig, channels_last, fit, pick_device
-from facette.train.margin import Margin, MarginHead, People, classes_of
+from facette.train.margin import Margin, People
 from facette.train.pixels import normalize_pixels
 from facette.train.shrink import shrink
 from facette.train.student import dlib_teacher, student_model
@@ -186,8 +186,4 @@ def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver 
 
 
 def _people(recipe: EmbedderRecipe, labels: Sequence[str], size: int) -> People | None:
-    if recipe.margin is None:
-        return None
-    classes, count = classes_of(labels, recipe.margin.smallest_class)
-    torch.manual_seed(recipe.loop.seed)
-    return People(MarginHead(count, size, recipe.margin), classes, recipe.margin.weight)
+    return None if recipe.margin is None else People.of(labels, size, recipe.margin, recipe.loop.seed)

@@ -116,6 +116,17 @@ class People:
     classes: Tensor
     weight: float
 
+    @classmethod
+    def of(cls, labels: Sequence[str], size: int, settings: Margin, seed: int) -> People:
+        """The people of ``labels``, one label for each face, and a new head for embeddings of length ``size``.
+
+        Raises:
+            FacetteError: as `classes_of`.
+        """
+        classes, count = classes_of(labels, settings.smallest_class)
+        torch.manual_seed(seed)
+        return cls(MarginHead(count, size, settings), classes, settings.weight)
+
 
 def classes_of(labels: Sequence[str], smallest: int) -> tuple[Tensor, int]:
     """Numbers the people.

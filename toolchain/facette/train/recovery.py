@@ -1,4 +1,5 @@
-"""What passes that train have in common: a changed network learns to give the original's embeddings again, without labels."""
+"""What passes that train have in common: a changed network learns to give the original's embeddings again. That takes no labels;
+where there are some, it can be pushed to tell those people apart as well."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from facette.train.augment import Augmentation
 from facette.train.distillation import EmbeddingTask, LossWeights
 from facette.train.hints import HintGiver, Hints
 from facette.train.loop import LoopConfig, TrainPrecision, contiguous, fit, pick_device
+from facette.train.margin import Margin, People
 from facette.train.quick import quicken, restore
-from facette.train.teacher import Teacher
+from facette.train.teacher import Teacher, embedding_size
 from facette.train.views import Views, with_margin
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Alignment
@@ -37,6 +39,7 @@ class Recovery:
         views: different views of each face; the teacher is asked once for each, and the answer kept.
         loss: weights of the loss's parts.
         hints: features of the teacher to imitate too; none by default.
+        margin: pushes the network to tell people apart too, which takes photos with labels; None leaves it out.
         augmentation: how strong the views are disturbed.
         checkpoint_every: in steps.
     """
@@ -53,6 +56,7 @@ class Recovery:
     views: int = 3
     loss: LossWeights = BY_COSINE
     hints: Hints = NO_HINTS
+    margin: Margin | None = None
     augmentation: Augmentation = AS_SEEN
     precision: TrainPrecision = "auto"
     checkpoint_every: int = 200
@@ -109,6 +113,7 @@ def recover(
     settings: Recovery,
     crops: Sequence[np.ndarray],
     run_dir: Path,
+    labels: Sequence[str] = (),
 ) -> nn.Module:
     """Trains ``student`` in place and returns it, in eval mode on the CPU.
 
@@ -120,9 +125,10 @@ def recover(
         settings: how.
         crops: uint8 [n, s, s, 3] arrays, BGR, cut by `training_alignment`.
         run_dir: the run's folder. An unfinished run in it goes on exactly where it was; a finished one is not repeated.
+        labels: whose face each crop shows, "" where nobody says; for ``settings.margin`` only.
 
     Raises:
-        FacetteError: there are too few faces, or the run folder holds another run.
+        FacetteError: there are too few faces, the run folder holds another run, or there is a margin and too few people for it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     config = settings.loop
@@ -130,7 +136,8 @@ def recover(
     quicken(student)
     hints = HintGiver(settings.hints, original, pick_device(config.device)) if settings.hints.layers else None
     answers = None if hints else Teacher(teacher, run_dir / "teacher.npy", len(faces), settings.views, config)
-    task = EmbeddingTask(student, model.image, settings.loss, hints)
+    people = People.of(labels, embedding_size(model), settings.margin, settings.seed) if settings.margin else None
+    task = EmbeddingTask(student, model.image, settings.loss, hints, people)
     source = Views(crops, faces, model.image.size_wh[0], answers, settings.views, settings.augmentation, config)
     fit(task, source.batches, config, run_dir)
     return contiguous(restore(student)).eval()
