@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from facette.cache import Cache, fingerprint
+from facette.cache import Cache, fingerprint, tool_versions
 from facette.loading import load_models
 from facette.model import Model
 from facette.recipe import load_recipe
+from facette_runtime.engines import installed_engines
 
 
 def test_made_once(tmp_path: Path) -> None:
@@ -50,3 +51,17 @@ def test_a_change_changes_the_fingerprint(part: str, tiny_models: tuple[Model, M
     else:
         model.network.conv2.stride = (1, 1)
     assert fingerprint(model) != before
+
+
+@pytest.mark.parametrize(
+    ("engine", "packages"),
+    [
+        ("onnxruntime", {"onnx", "onnxruntime"}),
+        ("litert", {"litert-torch", "ai-edge-litert", "ai-edge-quantizer"}),
+        ("openvino", {"openvino", "nncf"}),
+    ],
+)
+def test_versions_of_what_makes_an_engines_files_are_known(engine: str, packages: set[str]) -> None:
+    if engine not in installed_engines():
+        pytest.skip(f"{engine} is not installed")
+    assert packages <= tool_versions().keys()

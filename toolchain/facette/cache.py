@@ -19,7 +19,18 @@ from facette.model import Model
 from facette.weights import file_digest
 from facette_runtime.files import write_atomically
 
-_TOOLS = ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+_TOOLS = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxslim",
+    "onnxruntime",
+    "litert-torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "openvino",
+    "nncf",
+)
 
 
 def default_folder() -> Path:
