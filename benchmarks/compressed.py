@@ -123,7 +123,8 @@ def run(arguments: argparse.Namespace) -> Result:
     rows = [_row(name, each, measured[name], measured[STOCK]) for name, each in shipped.items()]
     result = Result(THREADS, peak, describe_machine(), tool_versions(), rows, passes, refused)
     if arguments.plot:
-        write_figure(front_figure([_point(row) for row in rows], "LFW accuracy, %", "latency, ms"), arguments.plot)
+        points = [_point(row, rows) for row in rows]
+        write_figure(front_figure(points, "LFW accuracy, %", "latency, ms", named=True), arguments.plot)
     return result
 
 
@@ -133,9 +134,14 @@ def _row(name: str, each: Shipped, measured: Measured, stock: Measured) -> Row:
     return Row(name, each.engine, each.precision, each.form, each.macs, each.parameters, smaller, lost, measured)
 
 
-def _point(row: Row) -> Point:
-    measured = row.measured
-    return Point(row.recipe, measured.all_folds.accuracy, measured.latency.median, measured.bytes, on_front=True)
+def _point(row: Row, rows: list[Row]) -> Point:
+    accuracy, time, size = _figures(row)
+    beaten = any(a >= accuracy and t <= time and s <= size for a, t, s in (_figures(other) for other in rows if other is not row))
+    return Point(row.recipe, accuracy, time, size, on_front=not beaten)
+
+
+def _figures(row: Row) -> tuple[float, float, int]:
+    return row.measured.all_folds.accuracy, row.measured.latency.median, row.measured.bytes
 
 
 def print_result(result: Result) -> None:

@@ -294,6 +294,12 @@ def test_the_plot_is_written_as_svg_and_png(tmp_path: Path) -> None:
     assert front_figure([Point("a", 0.9, 1.0, 5), Point("b", 0.95, 20.0, 9)], "accuracy", "latency").axes[0].get_xscale() == "log"
 
 
+def test_the_plot_names_candidates_when_asked() -> None:
+    points = [Point("one", 0.9, 1.0, 5), Point("two", 0.95, 2.0, 9, on_front=True)]
+    assert not front_figure(points, "accuracy", "latency").axes[0].texts
+    assert {text.get_text() for text in front_figure(points, "accuracy", "latency", named=True).axes[0].texts} == {"one", "two"}
+
+
 def test_locks_bind_and_leave_nothing_behind(tmp_path: Path) -> None:
     one, other = FileLocks(tmp_path / "study"), FileLocks(tmp_path / "study")
     assert not one.is_held("turn")

@@ -60,13 +60,14 @@ def points_of(result: SearchResult) -> list[Point]:
     ]
 
 
-def front_figure(points: Sequence[Point], quality: str, cost: str, budget: Budget | None = None) -> Figure:
+def front_figure(points: Sequence[Point], quality: str, cost: str, budget: Budget | None = None, *, named: bool = False) -> Figure:
     """Draws candidates: those on the front in colour, a line along those that are best for their cost whatever their size, the one
     that ships named above, the budget's bounds dashed.
 
     Args:
         quality, cost: names of the axes, e.g. "LFW accuracy, %" and "latency, ms".
         budget: of the same accuracy and latency, or None.
+        named: write each candidate's label beside it, where there are few.
 
     Raises:
         FacetteError: no points.
@@ -85,6 +86,9 @@ def front_figure(points: Sequence[Point], quality: str, cost: str, budget: Budge
             colour = _BEST if point.best else _COLOUR if point.on_front else _GREY
             area = max(_AREA * point.bytes / largest, 8)
             axes.scatter(point.cost, 100 * point.quality, area, color=colour, alpha=0.85, edgecolors="white", zorder=2)
+            if named:
+                place: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, -14), "ha": "center", "fontsize": 7}
+                axes.annotate(point.label, (point.cost, 100 * point.quality), color=_SOFT, **place)
             if point.best:
                 figures = f"{point.cost:.2f}, {100 * point.quality:.2f}, {point.bytes / 1e6:.2f} MB"
                 axes.set_title(textwrap.fill(f"{point.label}: {figures}", 64), loc="left", fontsize=8, color=_BEST)
