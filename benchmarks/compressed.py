@@ -23,6 +23,7 @@ from facette.loading import load_models
 from facette.recipe import load_recipe
 from facette.reference import count_macs
 from facette.search.front import Point, front_figure, write_figure
+from facette.search.outcome import beats
 from facette.tables import table
 from facette.target import load_target
 from facette_runtime.engines import open_engine
@@ -135,13 +136,13 @@ def _row(name: str, each: Shipped, measured: Measured, stock: Measured) -> Row:
 
 
 def _point(row: Row, rows: list[Row]) -> Point:
-    accuracy, time, size = _figures(row)
-    beaten = any(a >= accuracy and t <= time and s <= size for a, t, s in (_figures(other) for other in rows if other is not row))
-    return Point(row.recipe, accuracy, time, size, on_front=not beaten)
+    measured = row.measured
+    beaten = any(beats(_objectives(other), _objectives(row)) for other in rows)
+    return Point(row.recipe, measured.all_folds.accuracy, measured.latency.median, measured.bytes, on_front=not beaten)
 
 
-def _figures(row: Row) -> tuple[float, float, int]:
-    return row.measured.all_folds.accuracy, row.measured.latency.median, row.measured.bytes
+def _objectives(row: Row) -> tuple[float, float, int]:
+    return row.lost, row.measured.latency.median, row.measured.bytes
 
 
 def print_result(result: Result) -> None:

@@ -61,3 +61,11 @@ def picture() -> Image:
     image = np.stack([columns * 2, rows * 2.5, 255 - columns - rows], axis=-1)
     image[30:60, 40:80] = (20, 200, 90)
     return cv2.GaussianBlur(np.clip(image, 0, 255).astype(np.uint8), (5, 5), 0)
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The benchmarks' folder, whose modules can be imported by their names."""
+    folder = Path(__file__).resolve().parents[2] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    return folder

@@ -10,13 +10,10 @@ import pytest
 
 from facette_runtime.pipeline import STAGES
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def pi_cost(monkeypatch: pytest.MonkeyPatch) -> Any:
+def pi_cost(benchmarks: Path) -> Any:
     """The benchmark as a module."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module("pi_cost")
 
 

@@ -14,7 +14,6 @@ from facette.data.lfw import Pairs
 from facette.evaluation.verification import VerificationSet, verify, verify_folds
 from facette_runtime.engines.base import TensorSpec
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 PEOPLE, FOLDS = 12, 10
 
 
@@ -70,9 +69,8 @@ def test_folds_are_judged_as_if_each_choice_were_alone(colours: VerificationSet)
 
 
 @pytest.fixture
-def contenders(monkeypatch: pytest.MonkeyPatch) -> Any:
+def contenders(benchmarks: Path) -> Any:
     """What the benchmarks share, as a module."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
     return importlib.import_module("contenders")
 
 

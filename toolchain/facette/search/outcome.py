@@ -71,7 +71,8 @@ class SearchResult:
     def front(self) -> tuple[Trial, ...]:
         """Of the trials measured in full those that no other beats in quality, cost and size at once; the cheapest first."""
         measured = [trial for trial in self.trials if trial.state == "measured"]
-        kept = [trial for trial in measured if not any(_beats(other.measured, trial.measured) for other in measured)]
+        aims = [objectives(trial.measured) for trial in measured]
+        kept = [trial for trial, own in zip(measured, aims, strict=True) if not any(beats(other, own) for other in aims)]
         return tuple(sorted(kept, key=lambda trial: trial.measured.cost))
 
     @property
@@ -164,10 +165,9 @@ def _verdict(trial: Trial, budget: Budget) -> str:
     return "; ".join(broken) or "fits"
 
 
-def _beats(one: Measured, other: Measured) -> bool:
-    """Whether ``one`` is at least as good in everything and better in something."""
-    left, right = (objectives(measured) for measured in (one, other))
-    return left != right and all(a <= b for a, b in zip(left, right, strict=True))
+def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether ``one`` is at least as good in everything and better in something; of both, the less the better, as `objectives`."""
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def objectives(measured: Measured) -> tuple[float, float, float]:
