@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from facette.nets.dlib_resnet import Block, DlibResNet, DlibResNetConfig, chip_alignment
+from facette.nets.dlib_resnet import Block, DlibResNet, DlibResNetConfig, chip_alignment, filters
 from facette.nets.vgg import Vgg16, VggConfig
 from facette.train.shrink import choose_channels, shrink
 from facette_runtime.errors import FacetteError
@@ -57,6 +59,22 @@ def test_impossible_widths_are_refused(
         DlibResNetConfig(streams, blocks, inners)
 
 
+def test_too_few_ranks_are_refused() -> None:
+    with pytest.raises(ValueError, match="one number for the stem and two for each block"):
+        DlibResNetConfig((4, 8), (1, 1), (4, 4), ranks=(2, 2, 2))
+
+
+def test_filters_of_two_convolutions_in_a_row_are_those_of_one() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(2, 5, 9, 9)
+    block = Block(5, 4, 6, down=True, ranks=(3, 0))
+    stem = nn.Sequential(nn.Conv2d(5, 2, 7, 2, bias=False), nn.Conv2d(2, 4, 1))
+    for layers, stride in ((block.conv1, 2), (stem, 2)):
+        whole = nn.functional.conv2d(x, filters(layers), layers[1].bias, stride)
+        assert torch.allclose(layers(x), whole, atol=1e-6)
+    assert filters(block.conv2) is block.conv2.weight
+
+
 def test_the_chip_has_the_eyes_where_dlib_puts_them() -> None:
     template = np.array(chip_alignment().template_xy)
     assert template[0] == pytest.approx((47.55, 46.6), abs=0.01)
@@ -86,6 +104,32 @@ def test_a_cut_network_imitates_its_teacher_better_than_chance() -> None:
     assert (student(pixels) - wanted).norm() < 0.5 * spread
     with pytest.raises(FacetteError, match="level 1"):
         shrink(teacher, DlibResNetConfig((5, 6, 8, 8, 8), TINY.blocks, TINY.inners, 8), pixels, nn.Identity(), 0)
+
+
+def test_full_ranks_lose_nothing_and_low_ones_little() -> None:
+    torch.manual_seed(0)
+    teacher = DlibResNet(TINY).eval()
+    pixels = torch.rand(96, 3, 150, 150) * torch.rand(96, 3, 1, 1)
+    wanted = teacher(pixels)
+    spread = (wanted - wanted.mean(0)).norm()
+    whole = (4, 4, 4, 4, 4, 4, 4, 6, 4, 6, 4, 8, 6, 8, 6)
+    half = tuple(rank // 2 for rank in whole)
+    errors = []
+    for ranks in (whole, half):
+        student = shrink(teacher, replace(TINY, ranks=ranks), pixels, nn.Identity(), 0)
+        errors.append(float(((student(pixels) - wanted).norm() / spread).detach()))
+    assert errors[0] < 0.05
+    assert errors[0] < errors[1] < 0.5
+
+
+def test_a_network_of_low_rank_can_be_cut_again() -> None:
+    torch.manual_seed(0)
+    teacher = DlibResNet(replace(TINY, ranks=(3,) * 15)).eval()
+    pixels = torch.rand(64, 3, 150, 150) * torch.rand(64, 3, 1, 1)
+    config = DlibResNetConfig((3, 5, 6, 7, 7), (1, 1, 1, 1, 1), (3, 3, 4, 4, 4), 8, (2,) * 11)
+    wanted = teacher(pixels)
+    student = shrink(teacher, config, pixels, nn.Identity(), 0)
+    assert (student(pixels) - wanted).norm() < 0.5 * (wanted - wanted.mean(0)).norm()
 
 
 def test_chosen_channels_skip_copies_and_keep_what_was_kept() -> None:

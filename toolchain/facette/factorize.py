@@ -1,4 +1,4 @@
-"""One layer as a row of cheaper ones: SVD, Tucker-2 and CP."""
+"""One layer as a row of cheaper ones: SVD, a projected input, Tucker-2 and CP."""
 
 from __future__ import annotations
 
@@ -51,6 +51,47 @@ def pointwise_energy(layer: nn.Conv2d | nn.Linear, inputs: Inputs | None = None)
     """Squared singular values of a 1×1 convolution or linear layer, float64, falling; of its outputs where ``inputs`` are given."""
     weight = layer.weight.detach().flatten(1).double()
     return torch.linalg.svdvals(weight @ _roots(inputs, weight.shape[1])[0]).square()
+
+
+def projection(weight: Tensor, rank: int, inputs: Inputs | None = None) -> tuple[Tensor, Tensor]:
+    """The directions of its input that a convolution hears most: the leading singular vectors of its weights, unfolded by input
+    channel; of whitened inputs where these are given.
+
+    Args:
+        weight: [outputs, c, k, k].
+        rank: how many.
+        inputs: of the layer.
+
+    Returns:
+        float64 [rank, c], which gives the directions, and [c, rank], which goes back: its product with the weights' inputs is the
+        convolution that reads the directions.
+    """
+    root, inverse = _roots(_about_zero(inputs), weight.shape[1])
+    axes = torch.linalg.svd(root @ _by_input(weight), full_matrices=False)[0][:, :rank]
+    return axes.T @ inverse, root @ axes
+
+
+def split_projected(conv: nn.Conv2d, rank: int, inputs: Inputs | None = None) -> nn.Sequential:
+    """A k×k convolution as a 1×1 and a k×k that reads fewer channels; see `projection`.
+
+    Args:
+        conv: with one group.
+        rank: channels in between.
+        inputs: of the layer.
+    """
+    weight = conv.weight.detach().double()
+    down, up = projection(weight, rank, inputs)
+    parts: list[nn.Module] = [
+        nn.Conv2d(conv.in_channels, rank, 1, bias=False),
+        nn.Conv2d(rank, conv.out_channels, _pair(conv.kernel_size), _pair(conv.stride), _padding(conv), _pair(conv.dilation)),
+    ]
+    return _assemble(parts, [down, torch.einsum("kcxy,cr->krxy", weight, up)], conv.bias)
+
+
+def projected_energy(conv: nn.Conv2d, inputs: Inputs | None = None) -> Tensor:
+    """Squared singular values of the directions of a convolution's input, float64, falling."""
+    root, _ = _roots(_about_zero(inputs), conv.in_channels)
+    return torch.linalg.svdvals(root @ _by_input(conv.weight.detach())).square()
 
 
 def split_tucker(conv: nn.Conv2d, inputs: int, outputs: int) -> nn.Sequential:
@@ -148,8 +189,20 @@ def _khatri_rao(factors: Sequence[Tensor]) -> Tensor:
     return result
 
 
+def _by_input(weight: Tensor) -> Tensor:
+    """[outputs, c, k, k] → float64 [c, outputs × k × k]."""
+    return weight.double().transpose(0, 1).flatten(1)
+
+
+def _about_zero(inputs: Inputs | None) -> Inputs | None:
+    """The same inputs with their mean among what they spread by: no bias can stand for it where zeros are padded."""
+    if inputs is None:
+        return None
+    return Inputs(torch.zeros_like(inputs.mean), inputs.covariance + torch.outer(inputs.mean, inputs.mean))
+
+
 def _roots(inputs: Inputs | None, size: int) -> tuple[Tensor, Tensor]:
-    """A square root of the covariance and its inverse; directions that hardly occur count as if they did a little."""
+    """A square root of the covariance and its inverse, symmetric; directions that hardly occur count as if they did a little."""
     if inputs is None:
         return torch.eye(size, dtype=torch.double), torch.eye(size, dtype=torch.double)
     values, directions = torch.linalg.eigh(inputs.covariance)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from facette.importers.dlib_format import DlibFile, Layer
-from facette.nets.dlib_resnet import Block, DlibResNet
+from facette.nets.dlib_resnet import DlibResNet
 from facette.weights import write_weights
 from facette_runtime.errors import FacetteError
 
@@ -64,8 +64,7 @@ def read_dlib(dat_path: Path) -> DlibResNet:
         raise FacetteError(f"{dat_path}: {error.strerror}") from None
     layers = [layer for layer in DlibFile(data).network() if layer.parameters.size]
     network = DlibResNet()
-    blocks = [block for block in network.modules() if isinstance(block, Block)]
-    convs = [network.stem, *[conv for block in blocks for conv in (block.conv1, block.conv2)]]
+    convs = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     names = [layer.name for layer in layers]
     if names != ["con_4", "affine_"] * len(convs) + ["fc_2"]:
         raise FacetteError(f"{dat_path}: not dlib's face-recognition ResNet (its layers with parameters: {', '.join(names[:6])} …)")

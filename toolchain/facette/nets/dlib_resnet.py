@@ -1,5 +1,5 @@
-"""dlib's face-recognition ResNet (dlib_face_recognition_resnet_model_v1), with every width free so that pruned
-versions fit too.
+"""dlib's face-recognition ResNet (dlib_face_recognition_resnet_model_v1), with every width and rank free so that pruned and
+factorised versions fit too.
 
 He et al., 2016, section 3.3, option A: shortcuts have no parameters; where a level halves the picture the shortcut is
 a 2×2 average pooling and missing channels are zeros. dlib follows each convolution by a fixed affine layer; here it
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
@@ -25,12 +26,15 @@ class DlibResNetConfig:
         blocks: residual blocks, by level. From the second level on, the first block halves the picture.
         inners: channels between a block's two convolutions, block by block through all levels.
         size: length of the embedding.
+        ranks: through how few channels each convolution goes: the stem's, then two numbers a block; 0 leaves one whole. The stem
+            becomes a 7×7 convolution and a 1×1 after it, all others a 1×1 and the 3×3 after it. Empty: all are whole.
     """
 
     streams: tuple[int, ...] = (32, 64, 128, 256, 256)
     blocks: tuple[int, ...] = (3, 4, 3, 3, 1)
     inners: tuple[int, ...] = (32,) * 3 + (64,) * 4 + (128,) * 3 + (256,) * 4
     size: int = 128
+    ranks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.streams) != len(self.blocks):
@@ -41,22 +45,30 @@ class DlibResNetConfig:
             raise ValueError(f"blocks: each level after the first needs one, but got {self.blocks}")
         if len(self.inners) != sum(self.blocks):
             raise ValueError(f"inners must have one number for each of {sum(self.blocks)} blocks, but got {self.inners}")
+        if len(self.ranks) not in (0, 1 + 2 * len(self.inners)):
+            raise ValueError(f"ranks must have one number for the stem and two for each block, or none, but got {self.ranks}")
 
     def inners_of(self, level: int) -> tuple[int, ...]:
         """The part of ``inners`` that belongs to a level, counted from 0."""
         start = sum(self.blocks[:level])
         return self.inners[start : start + self.blocks[level]]
 
+    def ranks_of(self, level: int) -> tuple[tuple[int, int], ...]:
+        """The ranks of a level's blocks, counted from 0."""
+        ranks = self.ranks or (0,) * (1 + 2 * len(self.inners))
+        start = sum(self.blocks[:level])
+        return tuple((ranks[1 + 2 * block], ranks[2 + 2 * block]) for block in range(start, start + self.blocks[level]))
+
 
 class Block(nn.Module):
     """relu(shortcut(x) + conv(relu(conv(x)))); with ``down`` the first convolution strides 2 without padding."""
 
-    def __init__(self, inputs: int, inner: int, outputs: int, *, down: bool) -> None:
+    def __init__(self, inputs: int, inner: int, outputs: int, *, down: bool, ranks: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.down = down
         self.missing = outputs - inputs
-        self.conv1 = nn.Conv2d(inputs, inner, 3, 2 if down else 1, 0 if down else 1)
-        self.conv2 = nn.Conv2d(inner, outputs, 3, 1, 1)
+        self.conv1 = conv3x3(inputs, inner, 2 if down else 1, 0 if down else 1, ranks[0])
+        self.conv2 = conv3x3(inner, outputs, 1, 1, ranks[1])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.before_relu(x).relu()
@@ -71,6 +83,23 @@ class Block(nn.Module):
         if self.down:
             x = F.avg_pool2d(x, 2)
         return F.pad(x, (0, 0, 0, 0, 0, self.missing)) if self.missing else x
+
+
+def conv3x3(inputs: int, outputs: int, stride: int, padding: int, rank: int) -> nn.Conv2d | nn.Sequential:
+    """A 3×3 convolution, of ``rank`` channels that a 1×1 convolution makes of the inputs; 0: of the inputs themselves."""
+    if not rank:
+        return nn.Conv2d(inputs, outputs, 3, stride, padding)
+    return nn.Sequential(nn.Conv2d(inputs, rank, 1, bias=False), nn.Conv2d(rank, outputs, 3, stride, padding))
+
+
+def filters(layer: nn.Module) -> Tensor:
+    """The filters [outputs, inputs, k, k] of a convolution, or of the one that two in a row amount to."""
+    if isinstance(layer, nn.Conv2d):
+        return layer.weight
+    assert isinstance(layer, nn.Sequential)
+    first, second = layer[0].weight, layer[1].weight
+    # One of the two is 1×1, so its position sums away.
+    return torch.einsum("orab,ricd->oiacbd", second, first).flatten(4, 5).flatten(2, 3)
 
 
 def fill_up(y: Tensor, shortcut: Tensor) -> Tensor:
@@ -92,13 +121,15 @@ class DlibResNet(nn.Module):
     def __init__(self, config: DlibResNetConfig = DlibResNetConfig()) -> None:
         super().__init__()
         self.config = config
-        self.stem = nn.Conv2d(3, config.streams[0], 7, 2)
+        rank = config.ranks[0] if config.ranks else 0
+        mixed = nn.Sequential(nn.Conv2d(3, rank, 7, 2, bias=False), nn.Conv2d(rank, config.streams[0], 1)) if rank else None
+        self.stem = mixed or nn.Conv2d(3, config.streams[0], 7, 2)
         self.levels = nn.ModuleList()
         inputs = config.streams[0]
         for level, outputs in enumerate(config.streams):
             blocks = nn.Sequential()
-            for index, inner in enumerate(config.inners_of(level)):
-                blocks.append(Block(inputs, inner, outputs, down=level > 0 and index == 0))
+            for index, (inner, ranks) in enumerate(zip(config.inners_of(level), config.ranks_of(level), strict=True)):
+                blocks.append(Block(inputs, inner, outputs, down=level > 0 and index == 0, ranks=ranks))
                 inputs = outputs
             self.levels.append(blocks)
         self.embedding = nn.Linear(inputs, config.size, bias=False)

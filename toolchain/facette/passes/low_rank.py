@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facette.factorize import Inputs, cp, pointwise_energy, split_cp, split_pointwise, split_tucker, tucker_energies
+from facette.factorize import (
+    Inputs,
+    cp,
+    pointwise_energy,
+    projected_energy,
+    split_cp,
+    split_pointwise,
+    split_projected,
+    split_tucker,
+    tucker_energies,
+)
 from facette.model import Model
 from facette.pruning.feed import noise, normalised, watching
 from facette_runtime.errors import FacetteError
@@ -32,7 +42,8 @@ class LowRank:
         kind: tells the passes of a recipe apart.
         energy: the part of each layer's squared singular values to keep at least. Either this or ``macs``.
         macs: the part of the network's multiply-accumulates to keep at most; all layers then keep the same energy.
-        spatial: what k×k convolutions become; 1×1 convolutions and linear layers are split by SVD.
+        spatial: what k×k convolutions become: "project" puts a 1×1 before a k×k that reads fewer channels, "tucker" a 1×1 on each
+            side, "cp" separates rows from columns. 1×1 convolutions and linear layers are split by SVD.
         layers: which; empty for all. Depthwise and grouped convolutions have no rank to lower.
         seed: of CP's start.
     """
@@ -40,7 +51,7 @@ class LowRank:
     kind: Literal["low-rank"] = "low-rank"
     energy: float | None = None
     macs: float | None = None
-    spatial: Literal["tucker", "cp"] = "tucker"
+    spatial: Literal["tucker", "cp", "project"] = "tucker"
     layers: tuple[str, ...] = ()
     seed: int = 0
 
@@ -74,8 +85,8 @@ def low_rank(model: Model, settings: LowRank, pictures: np.ndarray | None = None
     Args:
         model: with a stock torch network.
         settings: how far to go.
-        pictures: uint8 [n, h, w, 3] in the network's channel order. With them, 1×1 and linear layers keep the energy of their
-            outputs on these pictures rather than of their weights.
+        pictures: uint8 [n, h, w, 3] in the network's channel order. With them, projected, 1×1 and linear layers keep the energy of
+            their outputs on these pictures rather than of their weights.
 
     Returns:
         A model with a new network, in which a split layer is an ``nn.Sequential`` of the same name; the old one is left as it was.
@@ -92,7 +103,8 @@ def low_rank(model: Model, settings: LowRank, pictures: np.ndarray | None = None
             raise FacetteError(f"low-rank: {name!r} is no layer that can be split; known: {', '.join(layers)}")
     if settings.layers:
         layers = {name: layers[name] for name in settings.layers}
-    seen = {} if pictures is None else _inputs(model, model.network, pictures)
+    informed = {name for name, layer in layers.items() if settings.spatial == "project" or _is_pointwise(layer)}
+    seen = {} if pictures is None else _inputs(model, model.network, pictures, informed)
     options = {
         name: sorted(_options(layer, areas[name], seen.get(name), settings), key=lambda option: option.macs)
         for name, layer in layers.items()
@@ -147,6 +159,8 @@ def _options(layer: nn.Module, area: tuple[int, int], inputs: Inputs | None, set
     if _is_pointwise(layer):
         return _pointwise_options(layer, area[1], inputs)
     assert isinstance(layer, nn.Conv2d)
+    if settings.spatial == "project":
+        return _projected_options(layer, area, inputs)
     return _tucker_options(layer, area) if settings.spatial == "tucker" else _cp_options(layer, area, settings.seed)
 
 
@@ -154,6 +168,12 @@ def _pointwise_options(layer: nn.Conv2d | nn.Linear, pixels: int, inputs: Inputs
     c, k = layer.weight.shape[1], layer.weight.shape[0]
     for rank, energy in enumerate(_kept(pointwise_energy(layer, inputs)), start=1):
         yield Option(energy, rank * (c + k) * pixels, partial(split_pointwise, layer, rank, inputs))
+
+
+def _projected_options(conv: nn.Conv2d, area: tuple[int, int], inputs: Inputs | None) -> Iterator[Option]:
+    k, c, high, wide = conv.weight.shape
+    for rank, energy in enumerate(_kept(projected_energy(conv, inputs)), start=1):
+        yield Option(energy, rank * (c * area[0] + high * wide * k * area[1]), partial(split_projected, conv, rank, inputs))
 
 
 def _tucker_options(conv: nn.Conv2d, area: tuple[int, int]) -> Iterator[Option]:
@@ -197,13 +217,13 @@ def _layer_costs(model: Model, network: nn.Module) -> tuple[dict[str, int], dict
     return costs, areas
 
 
-def _inputs(model: Model, network: nn.Module, pictures: np.ndarray) -> dict[str, Inputs]:
-    """What each 1×1 and linear layer is given on these pictures."""
+def _inputs(model: Model, network: nn.Module, pictures: np.ndarray, layers: Collection[str]) -> dict[str, Inputs]:
+    """What these layers are given on these pictures."""
     sums: dict[str, tuple[Tensor, Tensor]] = {}
     counts: dict[str, int] = {}
 
-    def observe(name: str, layer: nn.Module, x: Tensor, _y: Tensor) -> None:
-        if _splits(layer) and _is_pointwise(layer):
+    def observe(name: str, _layer: nn.Module, x: Tensor, _y: Tensor) -> None:
+        if name in layers:
             rows = x.transpose(0, 1).flatten(1)
             total, products = sums.get(name, (torch.zeros(()), torch.zeros(())))
             sums[name] = total + rows.double().sum(1), products + (rows @ rows.T).double()

@@ -1,11 +1,12 @@
-"""Cuts dlib's ResNet down to narrower widths and fewer blocks, and refits what is left, layer by layer, in closed form.
+"""Cuts dlib's ResNet down to lower widths and ranks and fewer blocks, and refits what is left, layer by layer, in closed form.
 
 Channels are chosen by how well the kept ones predict all others (greedy column subset selection on the activations'
 covariance, each channel weighted by the filters that read it). Then every convolution is solved by least squares, so
 that from the *student's* input it gives the teacher's pre-activation at the kept channels; for a block's second
 convolution the target is what the student's own shortcut still lacks, so errors are corrected on the way rather than
-piled up (He, Zhang & Sun, "Channel pruning for accelerating very deep neural networks", 2017, section 3). No gradient
-is needed; training starts close to the teacher.
+piled up (He, Zhang & Sun, "Channel pruning for accelerating very deep neural networks", 2017, section 3). A convolution of
+lower rank first projects its input to the directions that its filters hear most of (`facette.train.projection`). No
+gradient is needed; training starts close to the teacher.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from facette.nets.dlib_resnet import Block, DlibResNet, DlibResNetConfig
+from facette.nets.dlib_resnet import Block, DlibResNet, DlibResNetConfig, filters
 from facette.train.least_squares import CHUNK, SAMPLES, fit_conv, solve
 from facette.train.loop import autocast, pick_precision
+from facette.train.projection import fit_projected, mix_outputs
 from facette_runtime.errors import FacetteError
 
 AREAS = (35 * 35, 17 * 17, 8 * 8, 4 * 4, 2 * 2)  # positions of a picture, by level
 POSITIONS = 1_200_000  # of all pictures that a level is fitted on
+STEM_PICTURES = 64  # with 72 × 72 positions each
 
 
 @torch.no_grad()
@@ -33,8 +36,8 @@ def shrink(
 
     Args:
         teacher: the network to cut, in eval mode.
-        config: the widths wanted: none larger than the teacher's. A level with fewer blocks deals the teacher's out
-            among them, in order.
+        config: the widths and ranks wanted: no width larger than the teacher's. A level with fewer blocks deals the
+            teacher's out among them, in order.
         pictures: [n, ...], what ``prepare`` takes; ten thousand faces or more. The first levels, which see each
             picture at many positions, use the first ones only.
         prepare: makes the network's input of a part of ``pictures``.
@@ -54,9 +57,8 @@ def shrink(
             truth = _streams(teacher, pictures[:count], prepare, level)
         if level == 0:
             kept = choose_channels([truth, _run(nn.Sequential(*originals), truth)], _readers(teacher, 0), config.streams[0], kept)
-            student.stem.weight.copy_(teacher.stem.weight[kept])
-            _bias(student.stem).copy_(_bias(teacher.stem)[kept])
-            x = truth[:, kept]
+            _cut_stem(student.stem, teacher.stem, kept, prepare(pictures[:STEM_PICTURES]))
+            x = _streams(student, pictures[:count], prepare, 0)
         if count > len(x):
             x = _streams(student, pictures[:count], prepare, level)
         read = kept
@@ -101,6 +103,26 @@ def choose_channels(evidence: list[Tensor], readers: Tensor, count: int, keep: T
     return torch.tensor(chosen)
 
 
+def _cut_stem(stem: nn.Module, original: nn.Module, kept: Tensor, x: Tensor) -> None:
+    """Gives the kept channels to the student's stem."""
+    weight, bias = filters(original), _bias(original)
+    if isinstance(stem, nn.Sequential):
+        mix_outputs(stem, x, weight[kept], bias[kept])
+    else:
+        assert isinstance(stem, nn.Conv2d)
+        stem.weight.copy_(weight[kept])
+        _bias(stem).copy_(bias[kept])
+
+
+def _fit(layer: nn.Module, x: Tensor, wanted: Tensor, inherited: Tensor, generator: torch.Generator) -> None:
+    """Solves a convolution, whole or projected."""
+    if isinstance(layer, nn.Sequential):
+        fit_projected(layer, x, wanted, inherited, generator)
+    else:
+        assert isinstance(layer, nn.Conv2d)
+        fit_conv(layer, x, wanted, inherited, generator)
+
+
 def _fit_block(
     block: Block, group: list[Block], truth: Tensor, x: Tensor, read: Tensor, kept: Tensor, generator: torch.Generator
 ) -> Tensor:
@@ -110,14 +132,15 @@ def _fit_block(
     """
     first, last = group[0], group[-1]
     inner_truth = _run(first.conv1, truth)
-    readers = first.conv2.weight.square().sum((0, 2, 3))
-    inner = choose_channels([inner_truth.relu()], readers, block.conv1.out_channels, torch.zeros(0, dtype=torch.long))
-    fit_conv(block.conv1, x, inner_truth[:, inner], first.conv1.weight[inner][:, read], generator)
+    conv1, conv2 = filters(first.conv1), filters(first.conv2)
+    readers = conv2.square().sum((0, 2, 3))
+    inner = choose_channels([inner_truth.relu()], readers, len(filters(block.conv1)), torch.zeros(0, dtype=torch.long))
+    _fit(block.conv1, x, inner_truth[:, inner], conv1[inner][:, read], generator)
     result = _run(last.before_relu, _run(nn.Sequential(*group[:-1]), truth))
     wanted = result[:, kept] - _run(block.shortcut, x)
     hidden = _run(lambda chunk: block.conv1(chunk).relu(), x)
     wanted = wanted[:, :, : hidden.shape[2], : hidden.shape[3]]
-    fit_conv(block.conv2, hidden, wanted, first.conv2.weight[kept][:, inner], generator)
+    _fit(block.conv2, hidden, wanted, conv2[kept][:, inner], generator)
     return result.relu()
 
 
@@ -143,7 +166,7 @@ def _readers(teacher: DlibResNet, level: int) -> Tensor:
     """How strongly each channel of a level's stream is read by what follows it."""
     if level + 1 == len(teacher.levels):
         return teacher.embedding.weight.square().sum(0)
-    return _levels(teacher)[level + 1][0].conv1.weight.square().sum((0, 2, 3))
+    return filters(_levels(teacher)[level + 1][0].conv1).square().sum((0, 2, 3))
 
 
 def _levels(network: DlibResNet) -> list[list[Block]]:
@@ -160,7 +183,9 @@ def _run(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.cat([function(chunk) for chunk in torch.split(x, CHUNK)])
 
 
-def _bias(conv: nn.Conv2d) -> Tensor:
+def _bias(layer: nn.Module) -> Tensor:
+    conv = layer[1] if isinstance(layer, nn.Sequential) else layer
+    assert isinstance(conv, nn.Conv2d)
     assert conv.bias is not None
     return conv.bias
 
