@@ -85,6 +85,13 @@ class Block(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.missing)) if self.missing else x
 
 
+def stem7x7(outputs: int, rank: int) -> nn.Conv2d | nn.Sequential:
+    """The first convolution, of whose ``rank`` channels a 1×1 convolution makes the outputs; 0: of the outputs themselves."""
+    if not rank:
+        return nn.Conv2d(3, outputs, 7, 2)
+    return nn.Sequential(nn.Conv2d(3, rank, 7, 2, bias=False), nn.Conv2d(rank, outputs, 1))
+
+
 def conv3x3(inputs: int, outputs: int, stride: int, padding: int, rank: int) -> nn.Conv2d | nn.Sequential:
     """A 3×3 convolution, of ``rank`` channels that a 1×1 convolution makes of the inputs; 0: of the inputs themselves."""
     if not rank:
@@ -121,9 +128,7 @@ class DlibResNet(nn.Module):
     def __init__(self, config: DlibResNetConfig = DlibResNetConfig()) -> None:
         super().__init__()
         self.config = config
-        rank = config.ranks[0] if config.ranks else 0
-        mixed = nn.Sequential(nn.Conv2d(3, rank, 7, 2, bias=False), nn.Conv2d(rank, config.streams[0], 1)) if rank else None
-        self.stem = mixed or nn.Conv2d(3, config.streams[0], 7, 2)
+        self.stem = stem7x7(config.streams[0], config.ranks[0] if config.ranks else 0)
         self.levels = nn.ModuleList()
         inputs = config.streams[0]
         for level, outputs in enumerate(config.streams):
