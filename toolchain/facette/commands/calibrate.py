@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     from facette.forms import graph_forms
     from facette.loading import SearchPath, load_detector, load_embedder
     from facette.recipe import DetectorRecipe, EmbedderRecipe
+    from facette.zoo import weights_path
     from facette.zoo.statistics import Statistics, write_statistics
     from facette_runtime.errors import FacetteError
     from facette_runtime.manifest import EmbeddingDecoder
@@ -50,10 +51,12 @@ def run(arguments: argparse.Namespace) -> None:
     search = SearchPath(Path.cwd())
     embeds = isinstance(CATALOGUE[arguments.network].decoder, EmbeddingDecoder)
     finder = load_detector(DetectorRecipe("facette-detect"), search) if embeds else None
+    # By the file's path, or the ranges kept so far would have to fit the weights.
+    weights = str(weights_path(arguments.network))
     model = (
-        load_embedder(EmbedderRecipe(arguments.network), search)
+        load_embedder(EmbedderRecipe(arguments.network, weights), search)
         if embeds
-        else load_detector(DetectorRecipe(arguments.network), search)
+        else load_detector(DetectorRecipe(arguments.network, weights), search)
     )
     source = f"{arguments.count} faces of {faces[0].name}"
     ranges: dict[str, dict[str, tuple[float, float]]] = {}
