@@ -65,6 +65,12 @@ def _patches(
         yield patches.transpose(1, 2).flatten(0, 1), targets.flatten(2)[:, :, picked].transpose(1, 2).flatten(0, 1)
 
 
+def sampled(x: Tensor) -> Tensor:
+    """[n, c, h, w] → [c, m]: at most about twice `SAMPLES` of the positions, evenly spread."""
+    columns = x.transpose(0, 1).flatten(1)
+    return columns[:, :: max(1, columns.shape[1] // SAMPLES)]
+
+
 def fit_layer(layer: nn.Conv2d | nn.Linear, x: Tensor, wanted: Tensor, inherited: Tensor, generator: torch.Generator) -> None:
     """As `fit_conv`, for a linear layer or a convolution of any kernel, with or without bias, that has one group."""
     if isinstance(layer, nn.Conv2d):

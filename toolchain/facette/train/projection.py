@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from facette.factorize import Inputs, projection
-from facette.train.least_squares import CHUNK, SAMPLES, fit_conv
+from facette.train.least_squares import CHUNK, fit_conv, sampled
 
 
 def fit_projected(layers: nn.Sequential, x: Tensor, wanted: Tensor, inherited: Tensor, generator: torch.Generator) -> None:
@@ -31,8 +31,8 @@ def fit_projected(layers: nn.Sequential, x: Tensor, wanted: Tensor, inherited: T
     first, conv = layers
     assert isinstance(first, nn.Conv2d)
     assert isinstance(conv, nn.Conv2d)
-    rows = _rows(x).double()
-    inputs = Inputs(rows.mean(0), torch.cov(rows.T, correction=0))
+    seen = sampled(x).double()
+    inputs = Inputs(seen.mean(1), torch.cov(seen, correction=0))
     down, up = projection(inherited, first.out_channels, inputs)
     first.weight.copy_(down[:, :, None, None])
     start = torch.einsum("oihw,ir->orhw", inherited, up.float())
@@ -52,15 +52,9 @@ def mix_outputs(layers: nn.Sequential, x: Tensor, weight: Tensor, bias: Tensor) 
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(mix, nn.Conv2d)
     assert mix.bias is not None
-    outputs = _rows(nn.functional.conv2d(x, weight, None, conv.stride))
-    axes = torch.linalg.eigh(torch.cov(outputs.T))[1].flip(1)[:, : conv.out_channels]
+    outputs = sampled(nn.functional.conv2d(x, weight, None, conv.stride))
+    axes = torch.linalg.eigh(torch.cov(outputs))[1].flip(1)[:, : conv.out_channels]
     conv.weight.copy_(torch.einsum("or,oihw->rihw", axes, weight))
     mix.weight.copy_(axes[:, :, None, None])
-    mean = outputs.mean(0)
+    mean = outputs.mean(1)
     mix.bias.copy_(bias + mean - axes @ (axes.T @ mean))
-
-
-def _rows(x: Tensor) -> Tensor:
-    """[n, c, h, w] → [m, c], a sample of the positions."""
-    rows = x.permute(0, 2, 3, 1).flatten(0, 2)
-    return rows[:: max(1, len(rows) // SAMPLES)]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from facette.nets.dlib_resnet import Block, DlibResNet, DlibResNetConfig, filters
-from facette.train.least_squares import CHUNK, SAMPLES, fit_conv, solve
+from facette.train.least_squares import CHUNK, fit_conv, sampled, solve
 from facette.train.loop import autocast, pick_precision
 from facette.train.projection import fit_projected, mix_outputs
 from facette_runtime.errors import FacetteError
@@ -58,7 +58,6 @@ def shrink(
         if level == 0:
             kept = choose_channels([truth, _run(nn.Sequential(*originals), truth)], _readers(teacher, 0), config.streams[0], kept)
             _cut_stem(student.stem, teacher.stem, kept, prepare(pictures[:STEM_PICTURES]))
-            x = _streams(student, pictures[:count], prepare, 0)
         if count > len(x):
             x = _streams(student, pictures[:count], prepare, level)
         read = kept
@@ -134,7 +133,7 @@ def _fit_block(
     inner_truth = _run(first.conv1, truth)
     conv1, conv2 = filters(first.conv1), filters(first.conv2)
     readers = conv2.square().sum((0, 2, 3))
-    inner = choose_channels([inner_truth.relu()], readers, len(filters(block.conv1)), torch.zeros(0, dtype=torch.long))
+    inner = choose_channels([inner_truth.relu()], readers, len(_bias(block.conv1)), torch.zeros(0, dtype=torch.long))
     _fit(block.conv1, x, inner_truth[:, inner], conv1[inner][:, read], generator)
     result = _run(last.before_relu, _run(nn.Sequential(*group[:-1]), truth))
     wanted = result[:, kept] - _run(block.shortcut, x)
@@ -174,9 +173,7 @@ def _levels(network: DlibResNet) -> list[list[Block]]:
 
 
 def _covariance(x: Tensor) -> Tensor:
-    rows = x.transpose(0, 1).flatten(1)
-    rows = rows[:, :: max(1, rows.shape[1] // SAMPLES)]
-    return torch.cov(rows)
+    return torch.cov(sampled(x))
 
 
 def _run(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
