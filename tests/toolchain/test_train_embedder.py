@@ -21,10 +21,11 @@ from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet, DlibResNetConfig, ch
 from facette.toml_file import read_toml
 from facette.train.augment import Augmentation, augment, central
 from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
-from facette.train.embedder import EmbedderRecipe, train_embedder
+from facette.train.embedder import EmbedderRecipe, Round, train_embedder
 from facette.train.log import read_log
 from facette.train.loop import LoopConfig, fit, learning_rate, pick_precision
 from facette.train.teacher import embed, torch_network
+from facette.weights import read_weights
 from facette.zoo import load_card
 from facette_runtime.align import align
 from facette_runtime.errors import FacetteError
@@ -47,9 +48,8 @@ LOOP = LoopConfig(
 )
 
 
-def _recipe(**changes: object) -> EmbedderRecipe:
-    recipe = EmbedderRecipe("tiny", ("faces",), 4, 2, LossWeights(), Augmentation(), LOOP, STUDENT, fit_pictures=8)
-    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+def _recipe(*rounds: Round, student: DlibResNetConfig = STUDENT) -> EmbedderRecipe:
+    return EmbedderRecipe("tiny", ("faces",), 4, LossWeights(), rounds or (Round(2, LOOP),), student, fit_pictures=8)
 
 
 def _teacher() -> Model:
@@ -84,14 +84,14 @@ def test_the_recipe_runs_from_pictures_to_weights(data: Path) -> None:
     assert result.pictures == 4
     assert np.isfinite(result.distance)
     assert (data / "run" / "tiny.safetensors").stat().st_size > 1000
-    assert [row["step"] for row in read_log(data / "run" / "log.csv")] == ["1", "2", "3", "4", "5", "6"]
+    assert [row["step"] for row in read_log(data / "run" / "round-1" / "log.csv")] == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_training_brings_the_student_closer(data: Path) -> None:
     loop = dataclasses.replace(LOOP, steps=30, ema_decay=0.5)
     still = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    _train(_recipe(loop=loop, augmentation=still), data, data / "run")
-    distances = [float(row["distance"]) for row in read_log(data / "run" / "log.csv")]
+    _train(_recipe(Round(2, loop, still)), data, data / "run")
+    distances = [float(row["distance"]) for row in read_log(data / "run" / "round-1" / "log.csv")]
     assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
 
 
@@ -111,17 +111,32 @@ def test_a_killed_run_repeats_the_curve(data: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(EmbeddingTask, "loss", dies)
     with pytest.raises(KeyboardInterrupt):
         _train(recipe, data, data / "killed")
-    assert len(read_log(data / "killed" / "log.csv")) == 3
+    assert len(read_log(data / "killed" / "round-1" / "log.csv")) == 3
     monkeypatch.setattr(EmbeddingTask, "loss", loss)
     _train(recipe, data, data / "killed")
-    curves = [[(row["step"], row["loss"]) for row in read_log(data / run / "log.csv")] for run in ("whole", "killed")]
+    curves = [[(row["step"], row["loss"]) for row in read_log(data / run / "round-1" / "log.csv")] for run in ("whole", "killed")]
     assert curves[0] == curves[1]
     assert (data / "whole" / "tiny.safetensors").read_bytes() == (data / "killed" / "tiny.safetensors").read_bytes()
 
 
+def test_a_second_round_goes_on_from_the_first(data: Path) -> None:
+    first, second = Round(2, LOOP), Round(1, dataclasses.replace(LOOP, steps=4, learning_rate=1e-12, ema_decay=0))
+    _train(_recipe(first), data, data / "one")
+    _train(_recipe(first, second), data, data / "two")
+    one, two = (read_weights(data / run / "tiny.safetensors") for run in ("one", "two"))
+    # A round that learns nothing leaves the first round's averaged weights as they were.
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
+    assert len(read_log(data / "two" / "round-2" / "log.csv")) == 4
+
+
+def test_a_recipe_without_rounds_is_refused() -> None:
+    with pytest.raises(ValueError, match="rounds"):
+        EmbedderRecipe("tiny", ("faces",), 4, LossWeights(), (), STUDENT)
+
+
 def test_another_recipe_does_not_continue_a_run(data: Path) -> None:
     _train(_recipe(), data, data / "run")
-    faster = _recipe(loop=dataclasses.replace(LOOP, learning_rate=0.1))
+    faster = _recipe(Round(2, dataclasses.replace(LOOP, learning_rate=0.1)))
     with pytest.raises(FacetteError, match="learning_rate"):
         _train(faster, data, data / "run")
 

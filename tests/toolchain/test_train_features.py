@@ -24,7 +24,7 @@ from facette.toml_file import read_toml
 from facette.train.augment import Augmentation
 from facette.train.crops import labelled_crops, mirrored
 from facette.train.distillation import Agreement, LossWeights
-from facette.train.embedder import EmbedderRecipe, train_embedder
+from facette.train.embedder import EmbedderRecipe, Round, train_embedder
 from facette.train.hints import Hints
 from facette.train.log import read_log
 from facette.train.loop import LoopConfig
@@ -58,8 +58,8 @@ STUDENT = NetworkRecipe(
 )
 
 
-def _recipe(**changes: object) -> EmbedderRecipe:
-    recipe = EmbedderRecipe("tiny", ("faces",), 4, 1, LossWeights(), STILL, LOOP, network=STUDENT, fit_pictures=12)
+def _recipe(loop: LoopConfig = LOOP, **changes: object) -> EmbedderRecipe:
+    recipe = EmbedderRecipe("tiny", ("faces",), 4, LossWeights(), (Round(1, loop, STILL),), network=STUDENT, fit_pictures=12)
     return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
 
 
@@ -68,7 +68,7 @@ def _train(recipe: EmbedderRecipe, data: Path, run: str, *teachers: Model) -> Ag
 
 
 def _curve(data: Path, run: str, column: str) -> list[float]:
-    return [float(row[column]) for row in read_log(data / run / "log.csv")]
+    return [float(row[column]) for row in read_log(data / run / "round-1" / "log.csv")]
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_an_ensemble_of_other_widths_is_matched(data: Path) -> None:
     _train(_recipe(), data, "run", small_model(7, size=5), small_model(8, size=4))
     losses = _curve(data, "run", "loss")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert read_weights(data / "run" / "axes.safetensors")["axes"].shape == (9, 6)
+    assert read_weights(data / "run" / "round-1" / "axes.safetensors")["axes"].shape == (9, 6)
 
 
 def _teachers(tmp_path: Path, size: int, *models: Model, combine: str = "concatenate") -> tuple[Teachers, torch.Tensor]:
@@ -192,7 +192,7 @@ def test_tensorboard_holds_the_same_numbers(data: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
     _train(_recipe(loop=dataclasses.replace(LOOP, steps=6, log=("csv", "tensorboard"))), data, "run")
-    events = EventAccumulator(str(data / "run" / "tensorboard")).Reload()
+    events = EventAccumulator(str(data / "run" / "round-1" / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(_curve(data, "run", "loss"), rel=1e-4)
 
 
@@ -215,7 +215,7 @@ def _process(data: Path, run: str) -> subprocess.Popen[bytes]:
 def test_a_run_that_was_really_killed_repeats_the_curve(data: Path) -> None:
     assert _process(data, "whole").wait(120) == 0
     process = _process(data, "killed")
-    log = data / "killed" / "log.csv"
+    log = data / "killed" / "round-1" / "log.csv"
     deadline = time.monotonic() + 120
     while not (log.exists() and len(log.read_text().splitlines()) > 12):
         assert process.poll() is None, "the run was over before it could be killed"
@@ -238,13 +238,19 @@ FULL_RECIPE = """
 name = "mine"
 data = ["people"]
 validation = 10
-views = 2
 combine = "concatenate"
 loss = { distance = 0.5, squared = 0.0, cosine = 1.0, relation = 1.0, normalize = true }
-augmentation = { rotation_degrees = 5.0 }
 hints = { layers = [["stage4", "stage4"]], of = "attention", weight = 0.5 }
 margin = { by = "adaface", margin = 0.4, scale = 32.0, weight = 0.1 }
+
+[[rounds]]
+views = 2
+augmentation = { rotation_degrees = 5.0 }
 loop = { steps = 10, batch_size = 4, learning_rate = 1e-3, log = ["csv", "tensorboard"] }
+
+[[rounds]]
+views = 3
+loop = { seed = 1, steps = 5, batch_size = 4, learning_rate = 1e-4 }
 
 [network]
 network = "mobilefacenet-y1"
@@ -264,6 +270,7 @@ def test_every_key_of_a_recipe_is_read(tmp_path: Path) -> None:
     recipe = read_toml(EmbedderRecipe, path)
     assert recipe.network == NetworkRecipe("mobilefacenet-y1")
     assert [teacher.network for teacher in recipe.teachers] == ["mobilefacenet-y1", "facette-embed"]
+    assert [each.views for each in recipe.rounds] == [2, 3]
     assert recipe.margin == Margin("adaface", 0.4, 32.0, 0.1)
     assert recipe.hints == Hints((("stage4", "stage4"),), "attention", 0.5)
     path.write_text(FULL_RECIPE.replace("combine =", "combined ="))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,20 @@ from facette_runtime.types import Detections, Image
 
 
 @dataclass(frozen=True, slots=True)
+class Round:
+    """One training of the student, with a schedule of its own.
+
+    Attributes:
+        views: different views of each picture; the teacher is asked once for each, and the answer kept.
+        loop, augmentation: see there.
+    """
+
+    views: int
+    loop: LoopConfig
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True, slots=True)
 class EmbedderRecipe:
     """Everything that decides the weights, besides the data and the teachers' weights.
 
@@ -44,8 +58,9 @@ class EmbedderRecipe:
         name: of the network.
         data: file or folder names in the data folder (see `facette.data.faces.open_faces`).
         validation: pictures of the first data set held back.
-        views: different views of each picture; the teacher is asked once for each, and the answer kept.
-        loss, augmentation, loop: see there.
+        loss: see there.
+        rounds: trainings one after another, each from the averaged weights that the last one left: warm restarts of the schedule
+            (Loshchilov & Hutter, 2017, section 3).
         network: any embedder, as in a compile recipe; without ``weights`` one that does not come with Facette starts from random
             ones. The first teacher by default.
         student: widths of a network cut out of ``network``, which must then be dlib's or one cut out of that. Needed where
@@ -60,10 +75,8 @@ class EmbedderRecipe:
     name: str
     data: tuple[str, ...]
     validation: int
-    views: int
     loss: LossWeights
-    augmentation: Augmentation
-    loop: LoopConfig
+    rounds: tuple[Round, ...]
     student: DlibResNetConfig | None = None
     network: NetworkRecipe | None = None
     fit_pictures: int = 2000
@@ -75,6 +88,13 @@ class EmbedderRecipe:
     def __post_init__(self) -> None:
         if self.student is None and self.network is None:
             raise ValueError("give student (widths of a network cut out of dlib's), network (any embedder), or both")
+        if not self.rounds:
+            raise ValueError("rounds must hold at least one")
+
+    @property
+    def seed(self) -> int:
+        """The first round's, which decides on all that comes before training too."""
+        return self.rounds[0].loop.seed
 
 
 def load_teachers(recipe: EmbedderRecipe, search: SearchPath) -> list[Model]:
@@ -112,7 +132,7 @@ def train_embedder(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     start = run_dir / "start.safetensors"
-    base = teachers[0] if recipe.network is None else student_model(recipe.network, search, recipe.loop.seed, start)
+    base = teachers[0] if recipe.network is None else student_model(recipe.network, search, recipe.seed, start)
     assert base.alignment is not None
     alignment, size = with_margin(base.alignment), base.image.size_wh[0]
     found = [labelled_crops(open_faces(data_dir / name), detect, alignment, _crops(run_dir, name)) for name in recipe.data]
@@ -123,13 +143,15 @@ def train_embedder(
     held_back = np.linspace(0, len(sets[0]) - 1, recipe.validation).astype(int)
     training = np.setdiff1d(np.arange(sum(map(len, sets))), held_back)
     sample = _sample(recipe, sets[0], training[training < len(sets[0])], size)
-    model = _cut(recipe.student, base, sample, recipe.loop.seed, run_dir / "cut.safetensors") if recipe.student else base
-    answers = _teachers(recipe, teachers, model, sum(map(len, sets)), sample, run_dir)
+    model = _cut(recipe.student, base, sample, recipe.seed, run_dir / "cut.safetensors") if recipe.student else base
     people = _people(recipe, [label for _, labels in found for label in labels], embedding_size(model))
     student = torch_network(model)
     task = EmbeddingTask(student, model.image, recipe.loss, _hints(recipe, teachers[0], model), people)
-    source = Views(sets, training, size, answers, recipe.views, recipe.augmentation, recipe.loop)
-    fit(task, source.batches, recipe.loop, run_dir)
+    for number, each in enumerate(recipe.rounds, 1):
+        folder = run_dir / f"round-{number}"
+        folder.mkdir(exist_ok=True)
+        answers = _teachers(recipe, each, teachers, model, sum(map(len, sets)), sample, folder)
+        fit(task, Views(sets, training, size, answers, each.views, each.augmentation, each.loop).batches, each.loop, folder)
     write_weights(student.state_dict(), run_dir / f"{recipe.name}.safetensors")
     pixels = torch.from_numpy(np.ascontiguousarray(central(sets[0][held_back], size)))
     return agreement(student, pixels, answers.ask(pixels), model.image)
@@ -142,7 +164,7 @@ def _crops(run_dir: Path, name: str) -> Path:
 def _sample(recipe: EmbedderRecipe, crops: np.ndarray, rows: np.ndarray, size: int) -> torch.Tensor:
     """Undisturbed training faces, in random order: uint8 [n, size, size, 3]."""
     spread = np.linspace(0, len(rows) - 1, recipe.fit_pictures).astype(int)
-    picked = crops[rows[np.random.default_rng(recipe.loop.seed).permutation(spread)]]
+    picked = crops[rows[np.random.default_rng(recipe.seed).permutation(spread)]]
     return torch.from_numpy(np.ascontiguousarray(central(picked, size)))
 
 
@@ -161,20 +183,14 @@ def _cut(widths: DlibResNetConfig, base: Model, sample: torch.Tensor, seed: int,
 
 
 def _teachers(
-    recipe: EmbedderRecipe, teachers: Sequence[Model], student: Model, faces: int, sample: torch.Tensor, run_dir: Path
+    recipe: EmbedderRecipe, each: Round, teachers: Sequence[Model], student: Model, faces: int, sample: torch.Tensor, folder: Path
 ) -> Teachers:
+    caches = [folder / (f"teacher-{number}.npy" if number else "teacher.npy") for number in range(len(teachers))]
     single = [
-        Teacher(
-            model,
-            run_dir / (f"teacher-{number}.npy" if number else "teacher.npy"),
-            faces,
-            recipe.views,
-            recipe.loop,
-            student.alignment,
-        )
-        for number, model in enumerate(teachers)
+        Teacher(model, cache, faces, each.views, each.loop, student.alignment)
+        for model, cache in zip(teachers, caches, strict=True)
     ]
-    return Teachers(single, embedding_size(student), recipe.combine, sample, run_dir / "axes.safetensors")
+    return Teachers(single, embedding_size(student), recipe.combine, sample, folder / "axes.safetensors")
 
 
 def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver | None:
@@ -182,8 +198,8 @@ def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver 
         return None
     if teacher.image != student.image:
         raise FacetteError(f"hints: {teacher.name} is not fed like {student.name}, so their features can't be compared")
-    return HintGiver(recipe.hints, copy.deepcopy(torch_network(teacher)), pick_device(recipe.loop.device))
+    return HintGiver(recipe.hints, copy.deepcopy(torch_network(teacher)), pick_device(recipe.rounds[0].loop.device))
 
 
 def _people(recipe: EmbedderRecipe, labels: Sequence[str], size: int) -> People | None:
-    return None if recipe.margin is None else People.of(labels, size, recipe.margin, recipe.loop.seed)
+    return None if recipe.margin is None else People.of(labels, size, recipe.margin, recipe.seed)
