@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from facette.data.backgrounds import empty_regions
 from facette.data.face_photos import FacePhoto, is_training_half, merge
 from facette.data.placing import Scene, move_faces
-from facette.data.pseudo_labels import View, detect_at_scales, detect_in_view
+from facette.data.pseudo_labels import View, detect_at_scales, detect_in_views
 from facette.data.scene_noise import degrade, noise_bank, occlude
 from facette.data.scenes import PhotoBank, SceneConfig, compose
 from facette.nets.facette_detect import STRIDES, FacetteDetect
@@ -23,10 +25,10 @@ from facette.train.detect_loss import DOUBTFUL, FACE, LossWeights, assign, cell_
 from facette.train.detect_metrics import agreement, recall_by_size
 from facette.train.detector import train_detector
 from facette.train.detector_batches import batches, collate, load_teacher
-from facette.train.detector_recipe import DetectorTraining, PortraitSource
+from facette.train.detector_recipe import DetectorTraining, PortraitSource, Round
 from facette.train.loop import LoopConfig
 from facette_runtime.errors import FacetteError
-from facette_runtime.types import Detections
+from facette_runtime.types import Detections, Image
 
 CPU = torch.device("cpu")
 POINTS = np.array([[40, 45], [70, 45], [55, 62], [42, 80], [68, 80]], np.float32)
@@ -226,13 +228,17 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder, weights
 
 
-def recipe(steps: int = 3) -> DetectorTraining:
+def recipe(*more: Round) -> DetectorTraining:
     loop = LoopConfig(
-        steps, batch_size=2, learning_rate=1e-3, warmup_steps=1, checkpoint_every=2, log_every=1, precision="fp32", device="cpu"
+        3, batch_size=2, learning_rate=1e-3, warmup_steps=1, checkpoint_every=2, log_every=1, precision="fp32", device="cpu"
     )
     scenes = SceneConfig(size=64, face_sides=(9.0, 60.0))
     return DetectorTraining(
-        "tiny", loop, (PortraitSource("portraits.zip", 1.0, 64),), scenes, crowds="crowds.zip", portraits_sure=0.3
+        "tiny",
+        (Round(loop, scenes), *more),
+        (PortraitSource("portraits.zip", (View(1.0, 64),)),),
+        crowds="crowds.zip",
+        portraits_sure=0.3,
     )
 
 
@@ -243,12 +249,25 @@ def test_a_recipe_runs_from_start_to_end_and_repeats(generated: tuple[Path, Path
     network = FacetteDetect()
     network.load_state_dict(states[0])
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    assert (tmp_path / "one" / "log.csv").read_text().count("\n") == 4
+    assert (tmp_path / "one" / "round-1" / "log.csv").read_text().count("\n") == 4
+
+
+def test_a_second_round_goes_on_from_the_first(generated: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, weights = generated
+    first = recipe().rounds[0]
+    still = dataclasses.replace(first.loop, steps=1, learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
+    one, two = (
+        load_file(train_detector(wish, folder, weights, tmp_path / f"{index}"))
+        for index, wish in enumerate((recipe(), recipe(dataclasses.replace(first, loop=still))))
+    )
+    learnt = [name for name in one if "running" not in name and "num_batches" not in name]
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in learnt)
+    assert (tmp_path / "1" / "round-2" / "log.csv").read_text().count("\n") == 2
 
 
 def test_a_batch_depends_on_its_step_alone() -> None:
-    whole = list(batches(bank(), recipe(), 0))
-    later = list(batches(bank(), recipe(), 2))
+    whole = list(batches(bank(), recipe(), recipe().rounds[0], 0))
+    later = list(batches(bank(), recipe(), recipe().rounds[0], 2))
     assert len(whole) == 3
     assert len(later) == 1
     assert all(torch.equal(one.nan_to_num(-1), other.nan_to_num(-1)) for one, other in zip(whole[2], later[0], strict=True))
@@ -259,10 +278,35 @@ def test_views_give_pixels_of_the_photo(generated: tuple[Path, Path]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     direct = detect_at_scales(teacher, image, (64,))
     assert len(direct)
-    shown = detect_in_view(teacher, [image, image], View(1.0, 64))
+    shown = detect_in_views(teacher, [image, image], [View(1.0, 64)])
     np.testing.assert_allclose(shown[1].boxes_xyxy, direct.boxes_xyxy, atol=1e-3)
     with pytest.raises(FacetteError, match="does not fit into 32x32"):
-        detect_in_view(teacher, [image], View(1.0, 32))
+        detect_in_views(teacher, [image], [View(1.0, 32)])
+
+
+def test_landmarks_are_the_mean_over_views_and_mirrors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A teacher that leans to the right by two pixels, in whatever it is shown, and is blind to what is small."""
+    points = np.array([[-8, -6], [8, -6], [0, 2], [-6, 8], [6, 8]], np.float32)
+
+    def leaning(_teacher: torch.nn.Module, images: Sequence[Image]) -> list[Detections]:
+        found = []
+        for image in images:
+            rows, columns = np.nonzero(image[..., 0] > 200)
+            centre, half = np.array([columns.mean() + 0.5, rows.mean() + 0.5]), len(rows) ** 0.5
+            shift = np.array([2, 0])
+            sure = np.array([0.9 if half > 5 else 0.3], np.float32)
+            box = np.concatenate([centre - half, centre + half]) + np.tile(shift, 2)
+            found.append(Detections(box[None].astype(np.float32), sure, (points + centre + shift)[None].astype(np.float32)))
+        return found
+
+    monkeypatch.setattr("facette.data.pseudo_labels.detect_batch", leaning)
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[30:40, 20:30] = 255
+    [once] = detect_in_views(torch.nn.Identity(), [image], [View(1.0, 64)])
+    np.testing.assert_allclose(once.landmarks_xy[0], points + [25, 35], atol=1e-4)
+    np.testing.assert_allclose(once.boxes_xyxy, [[17, 25, 37, 45]], atol=1e-4)
+    [small] = detect_in_views(torch.nn.Identity(), [image], [View(1.0, 64), View(0.25, 64)])
+    np.testing.assert_allclose(small.landmarks_xy, once.landmarks_xy, atol=1e-4)
 
 
 def test_what_is_missing_or_wrong_is_named(generated: tuple[Path, Path], tmp_path: Path) -> None:

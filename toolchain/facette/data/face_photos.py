@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
-from facette.data.pseudo_labels import View, detect_at_scales, detect_in_view, label_archive, read_image
+from facette.data.geometry import iou
+from facette.data.pseudo_labels import View, detect_at_scales, detect_in_views, label_archive, read_image
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Detections, FloatArray, Image
 
@@ -45,13 +45,13 @@ def from_detections(image_bgr: Image, faces: Detections, sure: float) -> FacePho
 
 
 def load_portraits(
-    path: Path, view: View, sure: float, teacher: nn.Module, digest: str, cache: Path, limit: int
+    path: Path, views: Sequence[View], sure: float, teacher: nn.Module, digest: str, cache: Path, limit: int
 ) -> list[FacePhoto]:
     """The photos of a zip file of portraits in which the teacher is sure of a face.
 
     Args:
         path: the zip file.
-        view: how the teacher sees them.
+        views: how the teacher sees them: see `detect_in_views`.
         sure: the score from which a detection is a face.
         teacher: RetinaFace, on the CPU, in eval mode.
         digest: of the teacher's weights.
@@ -64,7 +64,7 @@ def load_portraits(
     names = _pictures(path)
     if limit and limit < len(names):
         names = [names[index * len(names) // limit] for index in range(limit)]
-    found = label_archive(path, names, lambda images: detect_in_view(teacher, images, view), cache, f"{digest} {view}")
+    found = label_archive(path, names, lambda images: detect_in_views(teacher, images, views), cache, f"{digest} {views}")
     with zipfile.ZipFile(path) as archive:
         sure_ones = [(name, faces) for name, faces in zip(names, found, strict=True) if (faces.scores >= sure).any()]
         return [from_detections(read_image(archive, name), faces, sure) for name, faces in sure_ones]
@@ -126,16 +126,6 @@ def merge(image_bgr: Image, boxes_xyxy: FloatArray, faces: Detections, sure: flo
         np.concatenate([landmarks, extra.landmarks_xy]),
         extra.doubtful_xyxy,
     )
-
-
-def iou(one_xyxy: FloatArray, other_xyxy: FloatArray) -> NDArray[np.float32]:
-    """Intersection over union of every pair: float32 [n, m]."""
-    low = np.maximum(one_xyxy[:, None, :2], other_xyxy[None, :, :2])
-    high = np.minimum(one_xyxy[:, None, 2:], other_xyxy[None, :, 2:])
-    overlap = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (one_xyxy, other_xyxy)]
-    union = areas[0][:, None] + areas[1][None] - overlap
-    return np.asarray(overlap / np.maximum(union, 1e-9), np.float32)
 
 
 def _pictures(path: Path) -> list[str]:

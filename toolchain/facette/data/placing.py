@@ -11,10 +11,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from facette.data.face_photos import FacePhoto
+from facette.data.geometry import MIRRORED
 from facette_runtime.types import FloatArray, Image
-
-MIRRORED = (1, 0, 2, 4, 3)
-"""Which landmark each one becomes in a mirror: right and left change places."""
 
 SMALLEST_FACE = 8.0
 """Faces with a smaller side, in pixels of the scene, are doubtful: there is nothing to learn from them."""

@@ -1,9 +1,10 @@
-"""Facette's own detector: single shot, anchor-free, five landmarks, 0.13 M parameters.
+"""Facette's own detector: single shot, anchor-free, five landmarks, 0.2 M parameters.
 
 The parts are known ones. Depthwise-separable convolutions as in MobileNet (Howard et al., 2017, section 3.1), with a shortcut
 where the shape stays (He et al., 2016, section 3.2); a feature pyramid with nearest upsampling (Lin et al., 2017, section 3); and
 per-cell distances instead of anchors (FCOS, Tian et al., 2019, section 3.1), with heads of one depthwise convolution each, as small
-face detectors for CPUs have them (YuNet, Wu et al., 2023, section 3). Every activation is a ReLU behind a batch norm, so that the
+face detectors for CPUs have them (YuNet, Wu et al., 2023, section 3); landmarks alone get a bottom-up path (Liu et al., 2018,
+section 3.1) and towers. Every activation is a ReLU behind a batch norm, so that the
 exported graph is convolutions alone; channels come in sixteens, which is how CPU engines block them.
 """
 
@@ -22,6 +23,9 @@ SCALE = 1 / 128
 
 WIDTH = 64
 """Channels of the pyramid."""
+
+TOWER = 96
+"""Channels of the landmarks' towers."""
 
 INITIAL_SCORE = 0.01
 """What every cell says before training; keeps the many background cells from drowning the first steps (Lin et al., 2017b, 3.3)."""
@@ -94,25 +98,41 @@ def _double(x: Tensor, like: Tensor) -> Tensor:
 fx.wrap("_double")  # it asks for shapes, so a trace must take it as it stands
 
 
-def _output(values: int, start: float) -> nn.Conv2d:
-    """A head's last 1×1 convolution, which says about ``start`` everywhere before training."""
-    layer = nn.Conv2d(WIDTH, values, 1)
-    nn.init.normal_(layer.weight, std=0.01)
-    if layer.bias is not None:
-        nn.init.constant_(layer.bias, start)
-    return layer
-
-
 class Head(nn.Module):
-    """One 3×3 depthwise and one 1×1 convolution, read cell by cell: [n, cells, values]."""
+    """One 3×3 depthwise and one 1×1 convolution, read cell by cell: [n, cells, values]; about ``start`` before training."""
 
-    def __init__(self, values: int, start: float) -> None:
+    def __init__(self, inputs: int, values: int, start: float) -> None:
         super().__init__()
-        self.depthwise = nn.Sequential(*_conv_bn(WIDTH, WIDTH, 3, groups=WIDTH), nn.ReLU())
-        self.output = _output(values, start)
+        self.depthwise = nn.Sequential(*_conv_bn(inputs, inputs, 3, groups=inputs), nn.ReLU())
+        self.output = nn.Conv2d(inputs, values, 1)
+        nn.init.normal_(self.output.weight, std=0.01)
+        assert self.output.bias is not None
+        nn.init.constant_(self.output.bias, start)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(self.depthwise(x)).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class LandmarkHeads(nn.Module):
+    """The five landmarks of every cell, [n, cells, 10].
+
+    Landmarks want finer features and more layers than boxes do. Faces that are large enough to show them are found on the two
+    coarser levels, where layers cost least; the finest level makes do with a plain head.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down16, self.down32 = (Separable(WIDTH, WIDTH, 2) for _ in range(2))
+        self.head8 = Head(WIDTH, 10, 0.0)
+        self.head16, self.head32 = (
+            nn.Sequential(Separable(WIDTH, TOWER), Separable(TOWER, TOWER), Separable(TOWER, TOWER), Head(TOWER, 10, 0.0))
+            for _ in range(2)
+        )
+
+    def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
+        middle = middle + self.down16(fine)
+        coarse = coarse + self.down32(middle)
+        return torch.cat([self.head8(fine), self.head16(middle), self.head32(coarse)], dim=1)
 
 
 class FacetteDetect(nn.Module):
@@ -128,31 +148,19 @@ class FacetteDetect(nn.Module):
         self.backbone = Backbone()
         self.pyramid = Pyramid()
         prior = float(torch.logit(torch.tensor(INITIAL_SCORE)))
-        self.score_heads = nn.ModuleList([Head(1, prior) for _ in STRIDES])
-        self.shape_heads = nn.ModuleList([ShapeHead() for _ in STRIDES])
+        self.score_heads = nn.ModuleList([Head(WIDTH, 1, prior) for _ in STRIDES])
+        self.box_heads = nn.ModuleList([Head(WIDTH, 4, INITIAL_DISTANCE) for _ in STRIDES])
+        self.landmark_heads = LandmarkHeads()
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`, but scores as logits, which is what a loss wants."""
         levels = self.pyramid(*self.backbone(x))
-        logits = torch.cat([head(level) for head, level in zip(self.score_heads, levels, strict=True)], dim=1)
-        shapes = [head(level) for head, level in zip(self.shape_heads, levels, strict=True)]
-        boxes, landmarks = (torch.cat(parts, dim=1) for parts in zip(*shapes, strict=True))
-        return torch.relu(boxes), logits.squeeze(-1), landmarks
+        logits, boxes = (
+            torch.cat([head(level) for head, level in zip(heads, levels, strict=True)], dim=1)
+            for heads in (self.score_heads, self.box_heads)
+        )
+        return torch.relu(boxes), logits.squeeze(-1), self.landmark_heads(*levels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         boxes, logits, landmarks = self.predict(x)
         return boxes, torch.sigmoid(logits), landmarks
-
-
-class ShapeHead(nn.Module):
-    """A cell's box [n, cells, 4] and landmarks [n, cells, 10], from one depthwise convolution."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.depthwise = nn.Sequential(*_conv_bn(WIDTH, WIDTH, 3, groups=WIDTH), nn.ReLU())
-        self.boxes = _output(4, INITIAL_DISTANCE)
-        self.landmarks = _output(10, 0.0)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.depthwise(x)
-        return self.boxes(y).permute(0, 2, 3, 1).flatten(1, 2), self.landmarks(y).permute(0, 2, 3, 1).flatten(1, 2)

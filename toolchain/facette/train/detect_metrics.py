@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facette.data.face_photos import iou
+from facette.data.geometry import iou
 from facette_runtime.types import Detections, FloatArray
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,12 +52,14 @@ def train_detector(recipe: DetectorTraining, data_dir: Path, teacher_weights: Pa
     Raises:
         FacetteError: a file is missing or does not fit.
     """
-    torch.manual_seed(recipe.loop.seed)
+    torch.manual_seed(recipe.seed)
     student = FacetteDetect()
     run_dir.mkdir(parents=True, exist_ok=True)
     bank = load_bank(recipe, data_dir, teacher_weights, run_dir)
-    network = fit(DetectorTask(student, recipe), lambda first: batches(bank, recipe, first), recipe.loop, run_dir)
+    task = DetectorTask(student, recipe)
+    for number, each in enumerate(recipe.rounds, 1):
+        fit(task, partial(batches, bank, recipe, each), each.loop, run_dir / f"round-{number}")
     weights = run_dir / f"{recipe.name}.safetensors"
     digest = hashlib.sha256(repr(to_dict(recipe)).encode()).hexdigest()
-    write_weights(network.state_dict(), weights, {"network": recipe.name, "recipe_sha256": digest})
+    write_weights(student.state_dict(), weights, {"network": recipe.name, "recipe_sha256": digest})
     return weights

@@ -15,12 +15,11 @@ from torch import Tensor
 from facette.data.backgrounds import empty_regions, installed_backgrounds
 from facette.data.face_photos import load_facemask, load_portraits
 from facette.data.placing import Scene
-from facette.data.pseudo_labels import View
 from facette.data.scene_noise import degrade, noise_bank, occlude
-from facette.data.scenes import PhotoBank, compose
+from facette.data.scenes import PhotoBank, SceneConfig, compose
 from facette.nets.retinaface import RetinaFace
 from facette.train.detect_loss import DOUBTFUL, FACE
-from facette.train.detector_recipe import DetectorTraining
+from facette.train.detector_recipe import DetectorTraining, Round
 from facette.weights import load_weights
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import FloatArray
@@ -47,7 +46,7 @@ def load_bank(recipe: DetectorTraining, data_dir: Path, teacher_weights: Path, c
         photo
         for source in recipe.portraits
         for photo in load_portraits(
-            data_dir / source.file, View(source.scale, source.side), recipe.portraits_sure, teacher, digest, cache, source.limit
+            data_dir / source.file, source.views, recipe.portraits_sure, teacher, digest, cache, source.limit
         )
     ]
     if not portraits:
@@ -57,22 +56,25 @@ def load_bank(recipe: DetectorTraining, data_dir: Path, teacher_weights: Path, c
         if recipe.crowds
         else []
     )
-    backgrounds = installed_backgrounds() + empty_regions(np.random.default_rng(recipe.loop.seed), crowds)
+    backgrounds = installed_backgrounds() + empty_regions(np.random.default_rng(recipe.seed), crowds)
     return PhotoBank(portraits, crowds, backgrounds)
 
 
-def batches(bank: PhotoBank, recipe: DetectorTraining, first: int) -> Iterator[Batch]:
-    """The batches from step ``first`` on; each depends on the seed and its step alone."""
+def batches(bank: PhotoBank, recipe: DetectorTraining, each: Round, first: int) -> Iterator[Batch]:
+    """The batches of a round from its step ``first`` on; each depends on the round's seed and its step alone."""
     cv2.setNumThreads(1)
-    noise = noise_bank(np.random.default_rng(recipe.loop.seed))
-    for step in range(first, recipe.loop.steps):
-        generator = np.random.default_rng((recipe.loop.seed, step))
-        yield collate([make_scene(generator, bank, recipe, noise) for _ in range(recipe.loop.batch_size)], recipe.scenes.max_faces)
+    noise = noise_bank(np.random.default_rng(each.loop.seed))
+    for step in range(first, each.loop.steps):
+        generator = np.random.default_rng((each.loop.seed, step))
+        scenes = [make_scene(generator, bank, recipe, each.scenes, noise) for _ in range(each.loop.batch_size)]
+        yield collate(scenes, each.scenes.max_faces)
 
 
-def make_scene(generator: Generator, bank: PhotoBank, recipe: DetectorTraining, noise: NDArray[np.int16]) -> Scene:
+def make_scene(
+    generator: Generator, bank: PhotoBank, recipe: DetectorTraining, config: SceneConfig, noise: NDArray[np.int16]
+) -> Scene:
     """One finished training picture."""
-    scene = compose(generator, bank, recipe.scenes)
+    scene = compose(generator, bank, config)
     occlude(generator, scene, recipe.mask_rate, recipe.block_rate)
     degrade(generator, scene, noise)
     return scene

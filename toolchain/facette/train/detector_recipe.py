@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from facette.data.pseudo_labels import View
 from facette.data.scenes import SceneConfig
 from facette.train.detect_loss import LossWeights
 from facette.train.loop import LoopConfig
@@ -15,14 +16,30 @@ class PortraitSource:
 
     Attributes:
         file: its name in the data folder.
-        scale, side: how the teacher sees a photo: see `View`.
+        views: how the teacher sees a photo: boxes are those of the first view, landmarks the mean over all: see `detect_in_views`.
         limit: photos taken, evenly spread; 0 for all.
     """
 
     file: str
-    scale: float
-    side: int
+    views: tuple[View, ...]
     limit: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise ValueError(f"views of {self.file} must name at least one")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One training of the student, with a schedule of its own.
+
+    Attributes:
+        loop: the optimisation.
+        scenes: what the training pictures look like.
+    """
+
+    loop: LoopConfig
+    scenes: SceneConfig = field(default_factory=SceneConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +48,10 @@ class DetectorTraining:
 
     Attributes:
         name: of the network.
-        loop: the optimisation.
-        scenes: what the training pictures look like.
-        weights: of the loss's parts.
+        rounds: trainings one after another, each from the averaged weights that the last one left: warm restarts of the schedule
+            (Loshchilov & Hutter, 2017, section 3).
         portraits: photos that the teacher labels.
+        weights: of the loss's parts.
         portraits_sure, crowds_sure: teacher scores from which a detection is a face; fainter ones are neither face nor background.
         crowds: zip file like facemask853 (photos and Pascal VOC boxes), of which the training half is used; empty for none.
         mask_rate, block_rate: share of faces behind a painted mask or a block.
@@ -43,9 +60,8 @@ class DetectorTraining:
     """
 
     name: str
-    loop: LoopConfig
+    rounds: tuple[Round, ...]
     portraits: tuple[PortraitSource, ...]
-    scenes: SceneConfig = field(default_factory=SceneConfig)
     weights: LossWeights = field(default_factory=LossWeights)
     crowds: str = ""
     portraits_sure: float = 0.8
@@ -58,3 +74,10 @@ class DetectorTraining:
     def __post_init__(self) -> None:
         if not self.portraits:
             raise ValueError("portraits must name at least one file")
+        if not self.rounds:
+            raise ValueError("rounds must hold at least one")
+
+    @property
+    def seed(self) -> int:
+        """The first round's, which decides on all that comes before training too."""
+        return self.rounds[0].loop.seed
