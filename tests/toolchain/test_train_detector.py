@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from facette.data.backgrounds import empty_regions
 from facette.data.face_photos import FacePhoto, is_training_half, merge
-from facette.data.placing import Scene, move_faces
+from facette.data.geometry import move_faces
+from facette.data.placing import Scene
 from facette.data.pseudo_labels import View, detect_at_scales, detect_in_views
 from facette.data.scene_noise import degrade, noise_bank, occlude
 from facette.data.scenes import PhotoBank, SceneConfig, compose

@@ -111,7 +111,7 @@ def test_an_ensemble_of_other_widths_is_matched(data: Path) -> None:
     _train(_recipe(), data, "run", small_model(7, size=5), small_model(8, size=4))
     losses = _curve(data, "run", "loss")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert read_weights(data / "run" / "round-1" / "axes.safetensors")["axes"].shape == (9, 6)
+    assert read_weights(data / "run" / "axes.safetensors")["axes"].shape == (9, 6)
 
 
 def _teachers(tmp_path: Path, size: int, *models: Model, combine: str = "concatenate") -> tuple[Teachers, torch.Tensor]:

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from facette.data.face_photos import FacePhoto
-from facette.data.geometry import MIRRORED
+from facette.data.geometry import move_faces
 from facette_runtime.types import FloatArray, Image
 
 SMALLEST_FACE = 8.0
@@ -104,28 +104,6 @@ def place(
         others = np.delete(boxes, index, axis=0)
         boxes, landmarks, doubtful = boxes[index : index + 1], landmarks[index : index + 1], np.concatenate([doubtful, others])
     scene.add(boxes, landmarks, doubtful, visible)
-
-
-def move_faces(
-    boxes_xyxy: FloatArray, landmarks_xy: FloatArray, matrix: NDArray[np.float64], *, mirror: bool
-) -> tuple[FloatArray, FloatArray]:
-    """Faces of a photo after a similarity transform, mirrored or not.
-
-    A box's centre moves, its sides are scaled: at small angles the box that a person would draw around the turned head is much the
-    same. Landmarks move, and in a mirror the right ones become the left ones.
-
-    Args:
-        boxes_xyxy: float32 [n, 4].
-        landmarks_xy: float32 [n, 5, 2].
-        matrix: float64 [2, 3].
-        mirror: whether ``matrix`` mirrors.
-    """
-    scale = math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
-    centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
-    halves = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2 * scale
-    moved = landmarks_xy @ matrix[:, :2].T + matrix[:, 2]
-    moved = moved[:, MIRRORED] if mirror else moved
-    return np.concatenate([centres - halves, centres + halves], axis=1).astype(np.float32), moved.astype(np.float32)
 
 
 def _draw(

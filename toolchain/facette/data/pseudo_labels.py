@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from facette.data.geometry import MIRRORED, iou
+from facette.data.geometry import iou, move_faces
 from facette_runtime.detect import decode, non_maximum_suppression
 from facette_runtime.errors import FacetteError
 from facette_runtime.files import replacing
@@ -104,9 +104,8 @@ def _joined(seen: Sequence[Detections]) -> Detections:
 
 
 def _mirrored(faces: Detections, width: int) -> Detections:
-    boxes, landmarks = faces.boxes_xyxy.copy(), faces.landmarks_xy[:, MIRRORED].copy()
-    boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
-    landmarks[..., 0] = width - landmarks[..., 0]
+    flip = np.array([[-1.0, 0.0, width], [0.0, 1.0, 0.0]])
+    boxes, landmarks = move_faces(faces.boxes_xyxy, faces.landmarks_xy, flip, mirror=True)
     return Detections(boxes, faces.scores, landmarks)
 
 

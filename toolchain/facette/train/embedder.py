@@ -150,7 +150,8 @@ def train_embedder(
     for number, each in enumerate(recipe.rounds, 1):
         folder = run_dir / f"round-{number}"
         folder.mkdir(exist_ok=True)
-        answers = _teachers(recipe, each, teachers, model, sum(map(len, sets)), sample, folder)
+        single = _teachers(each, teachers, model, sum(map(len, sets)), folder)
+        answers = Teachers(single, embedding_size(model), recipe.combine, sample, run_dir / "axes.safetensors")
         fit(task, Views(sets, training, size, answers, each.views, each.augmentation, each.loop).batches, each.loop, folder)
     write_weights(student.state_dict(), run_dir / f"{recipe.name}.safetensors")
     pixels = torch.from_numpy(np.ascontiguousarray(central(sets[0][held_back], size)))
@@ -182,15 +183,12 @@ def _cut(widths: DlibResNetConfig, base: Model, sample: torch.Tensor, seed: int,
     return replace(base, network=student)
 
 
-def _teachers(
-    recipe: EmbedderRecipe, each: Round, teachers: Sequence[Model], student: Model, faces: int, sample: torch.Tensor, folder: Path
-) -> Teachers:
+def _teachers(each: Round, teachers: Sequence[Model], student: Model, faces: int, folder: Path) -> list[Teacher]:
     caches = [folder / (f"teacher-{number}.npy" if number else "teacher.npy") for number in range(len(teachers))]
-    single = [
+    return [
         Teacher(model, cache, faces, each.views, each.loop, student.alignment)
         for model, cache in zip(teachers, caches, strict=True)
     ]
-    return Teachers(single, embedding_size(student), recipe.combine, sample, folder / "axes.safetensors")
 
 
 def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver | None:
