@@ -53,6 +53,15 @@ def test_a_swapped_network_learns_to_agree_again(tmp_path: Path) -> None:
     assert not _network(trained).training
 
 
+@pytest.mark.parametrize("hints", [Hints(), Hints(layers=(("stem", "stem"),), of="features", weight=0.1)])
+def test_a_pass_can_aim_at_what_the_teacher_means(hints: Hints, tmp_path: Path) -> None:
+    teacher = small_model()
+    swapped = swap_activation(teacher, SwapActivation())
+    trained = distil(swapped, teacher, dataclasses.replace(SETTINGS, consensus=2, hints=hints), _crops(teacher), tmp_path)
+    assert np.isfinite(np.load(tmp_path / "consensus.npy")).all()
+    assert 1 - _agreement(trained, teacher) < 0.7 * (1 - _agreement(swapped, teacher))
+
+
 @pytest.mark.parametrize("trained_by", ["distil", "qat"])
 def test_zeros_stay_zeros_and_the_rest_learns(trained_by: str, tmp_path: Path) -> None:
     teacher = small_model()

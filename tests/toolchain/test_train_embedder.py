@@ -129,6 +129,18 @@ def test_a_second_round_goes_on_from_the_first(data: Path) -> None:
     assert len(read_log(data / "two" / "round-2" / "log.csv")) == 4
 
 
+def test_a_round_can_aim_at_what_the_teacher_means(data: Path) -> None:
+    still = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    said, meant = (Round(2, LOOP, still, consensus) for consensus in (0, 2))
+    apart = [_train(_recipe(each), data, data / f"run-{each.consensus}").distance for each in (said, meant)]
+    assert apart[0] != apart[1]
+    target = np.load(data / "run-2" / "round-1" / "consensus.npy")
+    assert target.shape == (16, 16)
+    assert np.isfinite(target).all()
+    assert not (data / "run-2" / "round-1" / "teacher.npy").exists()
+    assert (data / "run-0" / "round-1" / "teacher.npy").exists()
+
+
 def test_a_recipe_without_rounds_is_refused() -> None:
     with pytest.raises(ValueError, match="rounds"):
         EmbedderRecipe("tiny", ("faces",), 4, LossWeights(), (), STUDENT)
@@ -179,7 +191,7 @@ def test_fp16_is_refused_on_a_cpu() -> None:
 def test_a_view_depends_on_its_seed_alone() -> None:
     face = np.random.default_rng(0).integers(0, 256, (182, 182, 3), np.uint8)
     strong = Augmentation(grey=0.5, blur=0.5, noise=0.5, jpeg=0.5, low_resolution=0.5, occlusion=0.5, mix=0.5)
-    views = [augment(face, face[::-1], CHIP_SIZE, strong, np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    views = [augment(face, face[::-1], CHIP_SIZE, strong, np.random.default_rng(seed)).pixels for seed in (3, 3, 4)]
     assert views[0].shape == (CHIP_SIZE, CHIP_SIZE, 3)
     assert np.array_equal(views[0], views[1])
     assert not np.array_equal(views[0], views[2])
@@ -188,7 +200,7 @@ def test_a_view_depends_on_its_seed_alone() -> None:
 def test_without_disturbance_a_view_is_the_centre() -> None:
     face = np.random.default_rng(0).integers(0, 256, (182, 182, 3), np.uint8)
     still = Augmentation(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
-    view = augment(face, face, CHIP_SIZE, still, np.random.default_rng(0))
+    view = augment(face, face, CHIP_SIZE, still, np.random.default_rng(0)).pixels
     assert np.abs(view.astype(int) - central(face, CHIP_SIZE)).max() <= 2
 
 

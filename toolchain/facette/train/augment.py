@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,8 +37,20 @@ class Augmentation:
     mix: float = 0.08
 
 
-def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng: np.random.Generator) -> Image:
+class View(NamedTuple):
     """One random view.
+
+    Attributes:
+        pixels: uint8 [size, size, 3], BGR.
+        mixed: whether a second face was blended in.
+    """
+
+    pixels: Image
+    mixed: bool
+
+
+def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng: np.random.Generator) -> View:
+    """A view of a face, disturbed at random.
 
     Args:
         face: uint8 [s, s, 3], an aligned crop with a margin round the final one, so that rotation and shift find
@@ -46,14 +59,12 @@ def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng:
         size: side of the view: the central part of the crop, in the same scale.
         settings: how strong.
         rng: all randomness.
-
-    Returns:
-        uint8 [size, size, 3].
     """
-    view = _warp(face, size, settings, rng)
-    if rng.random() < settings.mix:
+    view = realign(face, size, settings, rng)
+    mixed = rng.random() < settings.mix
+    if mixed:
         weight = rng.uniform(0.5, 0.9)
-        view = cv2.addWeighted(view, weight, _warp(partner, size, settings, rng), 1 - weight, 0)
+        view = cv2.addWeighted(view, weight, realign(partner, size, settings, rng), 1 - weight, 0)
     view = _recolor(view, settings, rng)
     if rng.random() < settings.low_resolution:
         small = max(8, round(size * rng.uniform(0.2, 0.6)))
@@ -69,16 +80,11 @@ def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng:
         view = _compress(view, int(rng.integers(25, 90)))
     if rng.random() < settings.occlusion:
         view = _occlude(view, rng)
-    return np.ascontiguousarray(view, np.uint8)
+    return View(np.ascontiguousarray(view, np.uint8), mixed)
 
 
-def central(face: Image, size: int) -> Image:
-    """The undisturbed view: the central ``size`` × ``size`` pixels of [..., s, s, 3]."""
-    margin = (face.shape[-2] - size) // 2
-    return face[..., margin : margin + size, margin : margin + size, :]
-
-
-def _warp(face: Image, size: int, settings: Augmentation, rng: np.random.Generator) -> Image:
+def realign(face: Image, size: int, settings: Augmentation, rng: np.random.Generator) -> Image:
+    """The face as an alignment with the settings' error shows it, or its mirror image: uint8 [size, size, 3]; see `augment`."""
     angle, log_scale = rng.normal(0, settings.rotation_degrees), rng.normal(0, settings.scale)
     shift = rng.normal(0, settings.shift * size, 2)
     middle = (face.shape[0] - 1) / 2
@@ -88,6 +94,12 @@ def _warp(face: Image, size: int, settings: Augmentation, rng: np.random.Generat
         transform[0] = -transform[0]
         transform[0, 2] += size - 1
     return cv2.warpAffine(face, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def central(face: Image, size: int) -> Image:
+    """The undisturbed view: the central ``size`` × ``size`` pixels of [..., s, s, 3]."""
+    margin = (face.shape[-2] - size) // 2
+    return face[..., margin : margin + size, margin : margin + size, :]
 
 
 def _recolor(view: Image, settings: Augmentation, rng: np.random.Generator) -> Image:

@@ -20,6 +20,7 @@ from facette.model import Model
 from facette.nets.dlib_resnet import DlibResNet, DlibResNetConfig
 from facette.recipe import EmbedderRecipe as NetworkRecipe
 from facette.train.augment import Augmentation, central
+from facette.train.consensus import consensus
 from facette.train.crops import labelled_crops
 from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
 from facette.train.hints import HintGiver, Hints
@@ -33,7 +34,7 @@ from facette.train.teachers import Combine, Teachers
 from facette.train.views import Views, with_margin
 from facette.weights import load_weights, write_weights
 from facette_runtime.errors import FacetteError
-from facette_runtime.types import Detections, Image
+from facette_runtime.types import Detections, FloatArray, Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,14 @@ class Round:
     Attributes:
         views: different views of each picture; the teacher is asked once for each, and the answer kept.
         loop, augmentation: see there.
+        consensus: alignments of each face that the teacher is asked about beforehand, so that its mean answer is the target of
+            every view of the face, and not what it says of that view (see `facette.train.consensus`); 0: it is the latter.
     """
 
     views: int
     loop: LoopConfig
     augmentation: Augmentation = field(default_factory=Augmentation)
+    consensus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,12 @@ def train_embedder(
         folder.mkdir(exist_ok=True)
         single = _teachers(each, teachers, model, sum(map(len, sets)), folder)
         answers = Teachers(single, embedding_size(model), recipe.combine, sample, run_dir / "axes.safetensors")
-        fit(task, Views(sets, training, size, answers, each.views, each.augmentation, each.loop).batches, each.loop, folder)
+        meant = _meant(each, answers, sets, size, folder)
+        fit(task, Views(sets, training, size, answers, each.views, each.augmentation, each.loop, meant).batches, each.loop, folder)
     write_weights(student.state_dict(), run_dir / f"{recipe.name}.safetensors")
     pixels = torch.from_numpy(np.ascontiguousarray(central(sets[0][held_back], size)))
-    return agreement(student, pixels, answers.ask(pixels), model.image)
+    wanted = answers.ask(pixels) if meant is None else torch.from_numpy(meant[held_back])
+    return agreement(student, pixels, wanted, model.image)
 
 
 def _crops(run_dir: Path, name: str) -> Path:
@@ -189,6 +195,12 @@ def _teachers(each: Round, teachers: Sequence[Model], student: Model, faces: int
         Teacher(model, cache, faces, each.views, each.loop, student.alignment)
         for model, cache in zip(teachers, caches, strict=True)
     ]
+
+
+def _meant(each: Round, answers: Teachers, sets: Sequence[np.ndarray], size: int, folder: Path) -> FloatArray | None:
+    if not each.consensus:
+        return None
+    return consensus(answers, sets, size, each.consensus, each.augmentation, each.loop.seed, folder / "consensus.npy")
 
 
 def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver | None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from facette.model import Model
 from facette.train.augment import Augmentation
+from facette.train.consensus import consensus
 from facette.train.distillation import EmbeddingTask, LossWeights
 from facette.train.hints import HintGiver, Hints
 from facette.train.loop import LoopConfig, TrainPrecision, contiguous, fit, pick_device
@@ -41,6 +42,8 @@ class Recovery:
         hints: features of the teacher to imitate too; none by default.
         margin: pushes the network to tell people apart too, which takes photos with labels; None leaves it out.
         augmentation: how strong the views are disturbed.
+        consensus: alignments of each face that the teacher is asked about beforehand, so that its mean answer is the target of
+            every view of the face, and not what it says of that view (see `facette.train.consensus`); 0: it is the latter.
         checkpoint_every: in steps.
     """
 
@@ -58,6 +61,7 @@ class Recovery:
     hints: Hints = NO_HINTS
     margin: Margin | None = None
     augmentation: Augmentation = AS_SEEN
+    consensus: int = 0
     precision: TrainPrecision = "auto"
     checkpoint_every: int = 200
 
@@ -135,9 +139,15 @@ def recover(
     faces = np.arange(sum(map(len, crops)))
     quicken(student)
     hints = HintGiver(settings.hints, original, pick_device(config.device)) if settings.hints.layers else None
-    answers = None if hints else Teacher(teacher, run_dir / "teacher.npy", len(faces), settings.views, config)
+    # With hints the teacher is run at every step anyway, and gives its answer along with them.
+    asked = settings.consensus or not hints
+    answers = Teacher(teacher, run_dir / "teacher.npy", len(faces), settings.views, config) if asked else None
+    size = model.image.size_wh[0]
+    meant = None
+    if answers and settings.consensus:
+        meant = consensus(answers, crops, size, settings.consensus, settings.augmentation, settings.seed, run_dir / "consensus.npy")
     people = People.of(labels, embedding_size(model), settings.margin, settings.seed) if settings.margin else None
     task = EmbeddingTask(student, model.image, settings.loss, hints, people)
-    source = Views(crops, faces, model.image.size_wh[0], answers, settings.views, settings.augmentation, config)
+    source = Views(crops, faces, size, answers, settings.views, settings.augmentation, config, meant)
     fit(task, source.batches, config, run_dir)
     return contiguous(restore(student)).eval()

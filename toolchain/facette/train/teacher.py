@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -33,7 +34,7 @@ class Teacher:
         alignment: of the views, where it may differ from the teacher's own.
 
     Raises:
-        FacetteError: the file was made for another number of faces or views, or the model is no embedder in torch.
+        FacetteError: the model is no embedder in torch.
     """
 
     def __init__(
@@ -48,12 +49,12 @@ class Teacher:
         self._transform = None
         if alignment is not None and model.alignment is not None and alignment != model.alignment:
             self._transform = similarity_transform(np.array(alignment.template_xy), np.array(model.alignment.template_xy))
-        shape = (views, faces, self.size)
-        if not cache.exists():
-            np.lib.format.open_memmap(cache, "w+", np.float32, shape)[:] = np.nan
-        self._answers = np.lib.format.open_memmap(cache, "r+")
-        if self._answers.shape != shape:
-            raise FacetteError(f"{cache}: made for {self._answers.shape}, not {shape} answers; use another run folder")
+        self._cache, self._shape = cache, (views, faces, self.size)
+
+    @cached_property
+    def _kept(self) -> np.memmap[tuple[int, ...], np.dtype[np.float32]]:
+        # Not before the first view: a teacher may only be asked what it means of a face (see `facette.train.consensus`).
+        return kept_answers(self._cache, self._shape)
 
     def __call__(self, pixels: Tensor, view: int, faces: np.ndarray) -> Tensor:
         """Embeddings, float32 [n, d], kept.
@@ -62,12 +63,15 @@ class Teacher:
             pixels: uint8 [n, size, size, 3], BGR: the view of these faces.
             view: its number.
             faces: int [n].
+
+        Raises:
+            FacetteError: the file was made for another number of faces or views.
         """
-        answers = self._answers[view, faces]
+        answers = self._kept[view, faces]
         missing = np.isnan(answers[:, 0])
         if missing.any():
             answers[missing] = self.ask(pixels[torch.from_numpy(missing)])
-            self._answers[view, faces] = answers
+            self._kept[view, faces] = answers
         return torch.from_numpy(answers)
 
     def ask(self, pixels: Tensor) -> Tensor:
@@ -80,6 +84,20 @@ class Teacher:
             pixels = torch.from_numpy(np.stack(turned))
         with autocast(self._device, self._precision):
             return torch.from_numpy(embed(self._network, pixels, self._image, self._device))
+
+
+def kept_answers(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.float32]]:
+    """The .npy file of answers, float32 of ``shape``, to read and to fill; made if missing, with NaN for what is not known yet.
+
+    Raises:
+        FacetteError: the file is of another shape.
+    """
+    if not path.exists():
+        np.lib.format.open_memmap(path, "w+", np.float32, shape)[:] = np.nan
+    answers = np.lib.format.open_memmap(path, "r+")
+    if answers.shape != shape:
+        raise FacetteError(f"{path}: made for {answers.shape}, not {shape} answers; use another run folder")
+    return answers
 
 
 @torch.no_grad()

@@ -42,7 +42,8 @@ class Teachers:
         widths = [teacher.size for teacher in teachers]
         if combine == "average" and len(set(widths)) > 1:
             raise FacetteError(f'teachers of widths {widths} can\'t be averaged; valid: combine = "concatenate"')
-        self._teachers, self._size, self._combine = teachers, size, combine
+        self.size = size
+        self._teachers, self._combine = teachers, combine
         self._axes: Tensor | None = None
         if self._width(widths) > size:
             self._axes = _axes(axes, lambda: self._joined([teacher.ask(sample) for teacher in teachers]), size)
@@ -59,7 +60,7 @@ class Teachers:
         joined = self._joined(answers)
         if self._axes is not None:
             return joined @ self._axes
-        return F.pad(joined, (0, self._size - joined.shape[1]))
+        return F.pad(joined, (0, self.size - joined.shape[1]))
 
     def _width(self, widths: Sequence[int]) -> int:
         return sum(widths) if self._combine == "concatenate" else widths[0]

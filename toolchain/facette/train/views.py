@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facette.train.augment import Augmentation, augment
+from facette.train.augment import Augmentation, View, augment
 from facette.train.loop import LoopConfig
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Alignment
-from facette_runtime.types import Image
+from facette_runtime.types import FloatArray, Image
 
 MARGIN = 32 / 150
 """Border round a training crop, as a part of the final crop's side, so that rotation and shift find pixels."""
@@ -50,6 +50,8 @@ class Views:
         views: how many of each face.
         augmentation: how strong.
         config: seed and batch size.
+        meant: float32 [n, d], the target of every view of each face, whatever the teacher would say of the view. It is still asked
+            about views in which two faces are mixed. None: about all of them.
 
     Raises:
         FacetteError: there are fewer faces than a batch holds.
@@ -64,6 +66,7 @@ class Views:
         views: int,
         augmentation: Augmentation,
         config: LoopConfig,
+        meant: FloatArray | None = None,
     ) -> None:
         if config.batch_size > len(rows):
             raise FacetteError(f"batch_size {config.batch_size} is more than the {len(rows)} faces there are")
@@ -71,7 +74,7 @@ class Views:
         self._rows = rows
         self._size = size
         self._starts = np.cumsum([0, *map(len, crops)])
-        self._answers = answers
+        self._answers, self._meant = answers, meant
         self._views = views
         self._augmentation = augmentation
         self._seed, self._batch_size = config.seed, config.batch_size
@@ -96,12 +99,19 @@ class Views:
         order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
         faces = order[place * self._batch_size : (place + 1) * self._batch_size]
         view = epoch % self._views
-        pixels = torch.from_numpy(np.stack([self._view(int(face), view) for face in faces]))
+        seen = [self._view(int(face), view) for face in faces]
+        pixels = torch.from_numpy(np.stack([each.pixels for each in seen]))
         if self._answers is None:
             return pixels, torch.from_numpy(faces)
-        return pixels, torch.from_numpy(faces), self._answers(pixels, view, faces)
+        if self._meant is None:
+            return pixels, torch.from_numpy(faces), self._answers(pixels, view, faces)
+        wanted = torch.from_numpy(self._meant[faces])
+        mixed = np.array([each.mixed for each in seen])
+        if mixed.any():
+            wanted[mixed] = self._answers(pixels[mixed], view, faces[mixed])
+        return pixels, torch.from_numpy(faces), wanted
 
-    def _view(self, face: int, view: int) -> Image:
+    def _view(self, face: int, view: int) -> View:
         rng = np.random.default_rng((self._seed, view, face))
         return augment(self._crop(face), self._crop(int(rng.choice(self._rows))), self._size, self._augmentation, rng)
 
