@@ -146,18 +146,36 @@ def test_a_recipe_without_rounds_is_refused() -> None:
         EmbedderRecipe("tiny", ("faces",), 4, LossWeights(), (), STUDENT)
 
 
-def test_another_recipe_does_not_continue_a_run(data: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (_recipe(Round(2, dataclasses.replace(LOOP, learning_rate=0.1))), "made with learning_rate"),
+        (_recipe(Round(2, LOOP, Augmentation(mix=1.0))), "round-1/round.json: made with augmentation"),
+        (_recipe(Round(2, LOOP, consensus=3)), "made with consensus = 0, not 3"),
+        (_recipe(student=dataclasses.replace(STUDENT, streams=(5, 6, 6, 6, 6))), "recipe.json: made with student"),
+        (dataclasses.replace(_recipe(), loss=LossWeights(relation=2.0)), "made with loss"),
+    ],
+)
+def test_another_recipe_does_not_continue_a_run(data: Path, changed: EmbedderRecipe, message: str) -> None:
     _train(_recipe(), data, data / "run")
-    faster = _recipe(Round(2, dataclasses.replace(LOOP, learning_rate=0.1)))
-    with pytest.raises(FacetteError, match="learning_rate"):
-        _train(faster, data, data / "run")
+    weights = (data / "run" / "tiny.safetensors").read_bytes()
+    with pytest.raises(FacetteError, match=message):
+        _train(changed, data, data / "run")
+    assert (data / "run" / "tiny.safetensors").read_bytes() == weights
 
 
 def test_another_network_does_not_continue_a_run(data: Path) -> None:
     _train(_recipe(), data, data / "run")
-    wider = dataclasses.replace(STUDENT, streams=(5, 6, 6, 6, 6))
+    (data / "run" / "recipe.json").unlink()
     with pytest.raises(FacetteError, match="DlibResNet has"):
-        _train(_recipe(student=wider), data, data / "run")
+        _train(_recipe(student=dataclasses.replace(STUDENT, streams=(5, 6, 6, 6, 6))), data, data / "run")
+
+
+def test_a_finished_run_takes_a_round_more(data: Path) -> None:
+    _train(_recipe(Round(2, LOOP)), data, data / "run")
+    _train(_recipe(Round(2, LOOP), Round(2, LOOP)), data, data / "run")
+    _train(_recipe(Round(2, LOOP), Round(2, LOOP)), data, data / "at-once")
+    assert (data / "run" / "tiny.safetensors").read_bytes() == (data / "at-once" / "tiny.safetensors").read_bytes()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:

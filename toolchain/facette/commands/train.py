@@ -16,7 +16,8 @@ An embedder's recipe names the student (widths of a network cut out of dlib's, o
 original; several: an ensemble), and may ask for hints of the teacher's features, a margin softmax on the data's labels, and a
 TensorBoard log. Data are zip files, folders with a sub-folder for each person, or CSV files with the columns path,label.
 
-A run that was cut off goes on exactly where its last checkpoint was: give the same command again."""
+A run that was cut off goes on exactly where its last checkpoint was: give the same command again. Another recipe is refused, except
+for a round more, which goes on from the finished run."""
 
 _DEFAULT = {"detector": "facette-detect", "embedder": "facette-embed"}
 

@@ -15,6 +15,7 @@ from facette.train.detect_loss import cell_grid, detection_loss
 from facette.train.detector_batches import Batch, batches, load_bank
 from facette.train.detector_recipe import DetectorTraining
 from facette.train.loop import fit
+from facette.train.run_folder import claim, round_folder
 from facette.weights import write_weights
 from facette_runtime.schema import to_dict
 
@@ -50,15 +51,16 @@ def train_detector(recipe: DetectorTraining, data_dir: Path, teacher_weights: Pa
         The weights: ``run_dir/NAME.safetensors``, averaged, float32.
 
     Raises:
-        FacetteError: a file is missing or does not fit.
+        FacetteError: a file is missing or does not fit, or the run folder holds another run.
     """
     torch.manual_seed(recipe.seed)
     student = FacetteDetect()
     run_dir.mkdir(parents=True, exist_ok=True)
     bank = load_bank(recipe, data_dir, teacher_weights, run_dir)
+    claim(run_dir, recipe)
     task = DetectorTask(student, recipe)
     for number, each in enumerate(recipe.rounds, 1):
-        fit(task, partial(batches, bank, recipe, each), each.loop, run_dir / f"round-{number}")
+        fit(task, partial(batches, bank, recipe, each), each.loop, round_folder(run_dir, number))
     weights = run_dir / f"{recipe.name}.safetensors"
     digest = hashlib.sha256(repr(to_dict(recipe)).encode()).hexdigest()
     write_weights(student.state_dict(), weights, {"network": recipe.name, "recipe_sha256": digest})

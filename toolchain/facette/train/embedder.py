@@ -27,6 +27,7 @@ from facette.train.hints import HintGiver, Hints
 from facette.train.loop import LoopConfig, channels_last, fit, pick_device
 from facette.train.margin import Margin, People
 from facette.train.pixels import normalize_pixels
+from facette.train.run_folder import claim, round_folder
 from facette.train.shrink import shrink
 from facette.train.student import dlib_teacher, student_model
 from facette.train.teacher import Teacher, embedding_size, torch_network
@@ -143,6 +144,7 @@ def train_embedder(
     sets = [crops for crops, _ in found]
     if recipe.validation + recipe.fit_pictures > len(sets[0]):
         raise FacetteError(f"{recipe.data[0]}: {len(sets[0])} faces are too few for {recipe.validation} + {recipe.fit_pictures}")
+    claim(run_dir, recipe)
     # Spread over the data set, whose order often follows its labels.
     held_back = np.linspace(0, len(sets[0]) - 1, recipe.validation).astype(int)
     training = np.setdiff1d(np.arange(sum(map(len, sets))), held_back)
@@ -152,8 +154,7 @@ def train_embedder(
     student = torch_network(model)
     task = EmbeddingTask(student, model.image, recipe.loss, _hints(recipe, teachers[0], model), people)
     for number, each in enumerate(recipe.rounds, 1):
-        folder = run_dir / f"round-{number}"
-        folder.mkdir(exist_ok=True)
+        folder = round_folder(run_dir, number)
         single = _teachers(each, teachers, model, sum(map(len, sets)), folder)
         answers = Teachers(single, embedding_size(model), recipe.combine, sample, run_dir / "axes.safetensors")
         meant = _meant(each, answers, sets, size, folder)
