@@ -79,4 +79,4 @@ def _train_embedder(recipe: Path, data: Path, finder_weights: Path, weights: Pat
     search = SearchPath(recipe.parent, weights)
     agreement = train_embedder(settings, data, run_dir, detect, load_teachers(settings, search), search)
     made = run_dir / f"{settings.name}.safetensors"
-    print(f"{made}: mean distance to the teacher {agreement.distance:.3f}, cosine {agreement.cosine:.4f}")
+    print(f"{made}: on the held-back faces {agreement.distance:.3f} from the target, cosine {agreement.cosine:.4f}")
