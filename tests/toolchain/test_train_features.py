@@ -32,6 +32,7 @@ from facette.train.margin import UNKNOWN, Margin, MarginHead, classes_of
 from facette.train.teacher import Teacher
 from facette.train.teachers import Teachers
 from facette.weights import read_weights
+from facette_runtime.align import align
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Alignment, EmbeddingDecoder
 from facette_runtime.types import Detections, Image
@@ -293,6 +294,19 @@ def test_labels_follow_the_faces_that_were_found(data: Path) -> None:
         crops, labels = labelled_crops(faces, every_other, alignment, data / "crops.npy")
         assert len(crops) == len(labels) == 12
         assert labels == faces.labels[::2]
+
+
+def test_training_crops_have_no_black_borders(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    bright = np.random.default_rng(0).integers(100, 256, (48, 48, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "faces" / "a.png"), bright)
+    landmarks = np.array([[[6, 17], [18, 15], [12, 23], [7, 30], [18, 31]]], np.float32)  # near the left edge
+    tight = Detections(np.array([[0, 8, 26, 40]], np.float32), np.ones(1, np.float32), landmarks)
+    alignment = small_model().alignment
+    assert alignment is not None
+    crops, _ = labelled_crops(open_faces(tmp_path / "faces"), lambda _image: tight, alignment, tmp_path / "crops.npy")
+    assert align(bright, landmarks[0], alignment).min() == 0
+    assert crops.min() >= 100
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (61, 50), (40, 63)])

@@ -21,7 +21,7 @@ from facette.passes.qat import Qat, qat
 from facette.passes.sparsify import Sparsify, sparsify
 from facette.passes.swap_activation import SwapActivation, swap_activation
 from facette.recipe import Pass
-from facette.train.crops import labelled_crops, mirrored
+from facette.train.crops import labelled_crops
 from facette.train.hints import Hints
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Image
@@ -70,9 +70,7 @@ class Supplies:
         return [crops for crops, _ in cut], [label for _, labels in cut for label in labels]
 
     def _cut(self, path: Path, model: Model, kept: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-        # Tight photos end within the margin: mirrored beyond their edge, the network never sees black borders.
-        faces, detect = mirrored(open_faces(path), find_with(self.finder))
-        return labelled_crops(faces, detect, training_alignment(model), kept)
+        return labelled_crops(open_faces(path), find_with(self.finder), training_alignment(model), kept)
 
     def _crop_key(self, path: Path, model: Model) -> str:
         status = path.stat()

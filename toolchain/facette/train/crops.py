@@ -18,7 +18,7 @@ from facette_runtime.types import Detections, Image
 def labelled_crops(
     faces: Faces, detect: Callable[[Image], Detections], alignment: Alignment, cache: Path
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """As `facette.data.faces.aligned_crops`, with the label of each crop.
+    """As `facette.data.faces.aligned_crops` of pictures that are mirrored beyond their edges, with the label of each crop.
 
     Args:
         faces: where the pictures come from.
@@ -33,13 +33,14 @@ def labelled_crops(
         FacetteError: no face in any picture, or the file belongs to other pictures.
     """
     found: list[bool] = []
+    wider, within = mirrored(faces, detect)
 
     def noted(image: Image) -> Detections:
-        detections = detect(image)
+        detections = within(image)
         found.append(len(detections) > 0)
         return detections
 
-    crops = aligned_crops(faces, noted, alignment, cache)
+    crops = aligned_crops(wider, noted, alignment, cache)
     places = cache.with_suffix(".places.npy")
     if found:
         with replacing(places) as temporary:
