@@ -12,9 +12,10 @@ from torch import Tensor
 from facette.train.augment import Augmentation, central
 from facette.train.consensus import consensus
 from facette.train.loop import LoopConfig
+from facette.train.teacher import Teacher
 from facette.train.views import Views
 from facette_runtime.errors import FacetteError
-from tests.toolchain.faces import smooth_pictures
+from tests.toolchain.faces import SIDE, small_model, smooth_pictures
 
 SIZE = 24
 CROPS = [smooth_pictures(5, SIZE + 6, seed=1), smooth_pictures(40, SIZE + 6, seed=2)]
@@ -83,7 +84,7 @@ def test_what_a_kill_left_is_not_asked_again(tmp_path: Path) -> None:
         consensus(teacher, CROPS[1:], SIZE, 4, Augmentation(), 0, path)
 
 
-def test_a_view_is_told_what_is_meant_and_a_mixed_one_what_is_said() -> None:
+def test_a_view_is_told_what_is_meant_and_a_stranger_what_is_said() -> None:
     asked: list[int] = []
 
     def answers(pixels: Tensor, _view: int, faces: np.ndarray) -> Tensor:
@@ -96,8 +97,19 @@ def test_a_view_is_told_what_is_meant_and_a_mixed_one_what_is_said() -> None:
     batches = Views(CROPS, np.arange(45), SIZE, answers, 2, Augmentation(mix=0.5), config, meant).batches(0)
     for _ in range(2):  # of the three batches of an epoch, in which no face comes twice
         _, faces, wanted = next(batches)
-        mixed = wanted[:, 0] == -1
-        assert 0 < mixed.sum() < 15
-        assert np.array_equal(wanted[~mixed].numpy(), meant[faces[~mixed].numpy()])
-        assert set(faces[mixed].tolist()) <= set(asked)
-        assert not set(faces[~mixed].tolist()) & set(asked)
+        strange = wanted[:, 0] == -1
+        assert 0 < strange.sum() < 15
+        assert np.array_equal(wanted[~strange].numpy(), meant[faces[~strange].numpy()])
+        assert set(faces[strange].tolist()) <= set(asked)
+        assert not set(faces[~strange].tolist()) & set(asked)
+
+
+def test_of_a_stranger_the_teacher_is_asked_both_ways(tmp_path: Path) -> None:
+    model = small_model()
+    pixels = torch.from_numpy(smooth_pictures(4, SIDE, seed=5))
+    loop = LoopConfig(steps=1, batch_size=4, learning_rate=1e-3, precision="fp32", device="cpu")
+    one_way, both_ways = (Teacher(model, tmp_path / f"{m}.npy", 4, 1, loop, mirrors=m) for m in (False, True))
+    said, mirrored = one_way.ask(pixels), one_way.ask(pixels.flip(2))
+    assert torch.equal(one_way(pixels, 0, np.arange(4)), said)
+    assert torch.allclose(both_ways(pixels, 0, np.arange(4)), (said + mirrored) / 2, atol=1e-6)
+    assert not torch.allclose(said, mirrored, atol=1e-3)

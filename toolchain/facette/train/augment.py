@@ -8,7 +8,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from facette.train.strangers import blend, chimera, reshape
 from facette_runtime.types import Image
+
+_RESHAPED = 0.025
+"""How far features move, as a part of the side: a few pixels, as they differ between people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,9 @@ class Augmentation:
             shift as a part of the crop's side.
         flip: probability of a mirror image.
         color: standard deviation of brightness, contrast, saturation and gamma, as factors' logarithms.
-        grey, blur, noise, jpeg, low_resolution, occlusion, mix: probabilities. ``mix`` blends in a second aligned face.
+        grey, blur, noise, jpeg, low_resolution, occlusion: probabilities.
+        mix, chimera, reshape: probabilities that the view shows a face that nobody has: a second one blended in, parts of a second
+            one, the face's own features moved (see `facette.train.strangers`).
     """
 
     rotation_degrees: float = 2.0
@@ -35,6 +41,8 @@ class Augmentation:
     low_resolution: float = 0.1
     occlusion: float = 0.08
     mix: float = 0.08
+    chimera: float = 0.0
+    reshape: float = 0.0
 
 
 class View(NamedTuple):
@@ -42,11 +50,11 @@ class View(NamedTuple):
 
     Attributes:
         pixels: uint8 [size, size, 3], BGR.
-        mixed: whether a second face was blended in.
+        stranger: whether it shows a face that nobody has, rather than the photo's.
     """
 
     pixels: Image
-    mixed: bool
+    stranger: bool
 
 
 def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng: np.random.Generator) -> View:
@@ -61,10 +69,7 @@ def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng:
         rng: all randomness.
     """
     view = realign(face, size, settings, rng)
-    mixed = rng.random() < settings.mix
-    if mixed:
-        weight = rng.uniform(0.5, 0.9)
-        view = cv2.addWeighted(view, weight, realign(partner, size, settings, rng), 1 - weight, 0)
+    view, stranger = _estrange(view, partner, settings, rng)
     view = _recolor(view, settings, rng)
     if rng.random() < settings.low_resolution:
         small = max(8, round(size * rng.uniform(0.2, 0.6)))
@@ -80,7 +85,7 @@ def augment(face: Image, partner: Image, size: int, settings: Augmentation, rng:
         view = _compress(view, int(rng.integers(25, 90)))
     if rng.random() < settings.occlusion:
         view = _occlude(view, rng)
-    return View(np.ascontiguousarray(view, np.uint8), mixed)
+    return View(np.ascontiguousarray(view, np.uint8), stranger)
 
 
 def realign(face: Image, size: int, settings: Augmentation, rng: np.random.Generator) -> Image:
@@ -100,6 +105,20 @@ def central(face: Image, size: int) -> Image:
     """The undisturbed view: the central ``size`` × ``size`` pixels of [..., s, s, 3]."""
     margin = (face.shape[-2] - size) // 2
     return face[..., margin : margin + size, margin : margin + size, :]
+
+
+def _estrange(view: Image, partner: Image, settings: Augmentation, rng: np.random.Generator) -> tuple[Image, bool]:
+    # What a recipe doesn't name draws no number: its views stay what they were before there was such a thing.
+    mixed = rng.random() < settings.mix
+    if mixed:
+        view = blend(view, realign(partner, len(view), settings, rng), rng)
+    joined = settings.chimera > 0 and rng.random() < settings.chimera
+    if joined:
+        view = chimera(view, realign(partner, len(view), settings, rng), rng)
+    reshaped = settings.reshape > 0 and rng.random() < settings.reshape
+    if reshaped:
+        view = reshape(view, _RESHAPED, rng)
+    return view, bool(mixed or joined or reshaped)
 
 
 def _recolor(view: Image, settings: Augmentation, rng: np.random.Generator) -> Image:

@@ -46,7 +46,8 @@ class Round:
         views: different views of each picture; the teacher is asked once for each, and the answer kept.
         loop, augmentation: see there.
         consensus: alignments of each face that the teacher is asked about beforehand, so that its mean answer is the target of
-            every view of the face, and not what it says of that view (see `facette.train.consensus`); 0: it is the latter.
+            every view of the face, not what it says of that view (see `facette.train.consensus`). Of views that show a face that
+            nobody has it is what it says of the view and of its mirror image, in the mean. 0: what it says of the view.
     """
 
     views: int
@@ -193,7 +194,7 @@ def _cut(widths: DlibResNetConfig, base: Model, sample: torch.Tensor, seed: int,
 def _teachers(each: Round, teachers: Sequence[Model], student: Model, faces: int, folder: Path) -> list[Teacher]:
     caches = [folder / (f"teacher-{number}.npy" if number else "teacher.npy") for number in range(len(teachers))]
     return [
-        Teacher(model, cache, faces, each.views, each.loop, student.alignment)
+        Teacher(model, cache, faces, each.views, each.loop, student.alignment, mirrors=each.consensus > 0)
         for model, cache in zip(teachers, caches, strict=True)
     ]
 

@@ -43,7 +43,8 @@ class Recovery:
         margin: pushes the network to tell people apart too, which takes photos with labels; None leaves it out.
         augmentation: how strong the views are disturbed.
         consensus: alignments of each face that the teacher is asked about beforehand, so that its mean answer is the target of
-            every view of the face, and not what it says of that view (see `facette.train.consensus`); 0: it is the latter.
+            every view of the face, not what it says of that view (see `facette.train.consensus`). Of views that show a face that
+            nobody has it is what it says of the view and of its mirror image, in the mean. 0: what it says of the view.
         checkpoint_every: in steps.
     """
 
@@ -141,7 +142,10 @@ def recover(
     hints = HintGiver(settings.hints, original, pick_device(config.device)) if settings.hints.layers else None
     # With hints the teacher is run at every step anyway, and gives its answer along with them.
     asked = settings.consensus or not hints
-    answers = Teacher(teacher, run_dir / "teacher.npy", len(faces), settings.views, config) if asked else None
+    answers = None
+    if asked:
+        cache = run_dir / "teacher.npy"
+        answers = Teacher(teacher, cache, len(faces), settings.views, config, mirrors=settings.consensus > 0)
     size = model.image.size_wh[0]
     meant = None
     if answers and settings.consensus:

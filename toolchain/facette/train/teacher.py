@@ -32,15 +32,24 @@ class Teacher:
         faces, views: how many faces there are, and views of each.
         config: device and precision.
         alignment: of the views, where it may differ from the teacher's own.
+        mirrors: whether a view's answer is the mean of those to it and to its mirror image.
 
     Raises:
         FacetteError: the model is no embedder in torch.
     """
 
     def __init__(
-        self, model: Model, cache: Path, faces: int, views: int, config: LoopConfig, alignment: Alignment | None = None
+        self,
+        model: Model,
+        cache: Path,
+        faces: int,
+        views: int,
+        config: LoopConfig,
+        alignment: Alignment | None = None,
+        mirrors: bool = False,
     ) -> None:
         self.size = embedding_size(model)
+        self._mirrors = mirrors
         self._device = pick_device(config.device)
         self._precision = pick_precision(config.precision, self._device)
         self._image = model.image
@@ -70,9 +79,15 @@ class Teacher:
         answers = self._kept[view, faces]
         missing = np.isnan(answers[:, 0])
         if missing.any():
-            answers[missing] = self.ask(pixels[torch.from_numpy(missing)])
+            answers[missing] = self._said(pixels[torch.from_numpy(missing)])
             self._kept[view, faces] = answers
         return torch.from_numpy(answers)
+
+    def _said(self, pixels: Tensor) -> Tensor:
+        if not self._mirrors:
+            return self.ask(pixels)
+        both = self.ask(torch.cat([pixels, pixels.flip(2)]))
+        return (both[: len(pixels)] + both[len(pixels) :]) / 2
 
     def ask(self, pixels: Tensor) -> Tensor:
         """Embeddings, float32 [n, d], of uint8 [n, size, size, 3] BGR pixels, from the network itself."""

@@ -51,7 +51,7 @@ class Views:
         augmentation: how strong.
         config: seed and batch size.
         meant: float32 [n, d], the target of every view of each face, whatever the teacher would say of the view. It is still asked
-            about views in which two faces are mixed. None: about all of them.
+            about views that show a face that nobody has. None: about all of them.
 
     Raises:
         FacetteError: there are fewer faces than a batch holds.
@@ -106,9 +106,9 @@ class Views:
         if self._meant is None:
             return pixels, torch.from_numpy(faces), self._answers(pixels, view, faces)
         wanted = torch.from_numpy(self._meant[faces])
-        mixed = np.array([each.mixed for each in seen])
-        if mixed.any():
-            wanted[mixed] = self._answers(pixels[mixed], view, faces[mixed])
+        strange = np.array([each.stranger for each in seen])
+        if strange.any():
+            wanted[strange] = self._answers(pixels[strange], view, faces[strange])
         return pixels, torch.from_numpy(faces), wanted
 
     def _view(self, face: int, view: int) -> View:
