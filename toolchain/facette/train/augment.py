@@ -118,7 +118,7 @@ def _estrange(view: Image, partner: Image, settings: Augmentation, rng: np.rando
     reshaped = settings.reshape > 0 and rng.random() < settings.reshape
     if reshaped:
         view = reshape(view, _RESHAPED, rng)
-    return view, bool(mixed or joined or reshaped)
+    return view, mixed or joined or reshaped
 
 
 def _recolor(view: Image, settings: Augmentation, rng: np.random.Generator) -> Image:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from facette_runtime.errors import FacetteError
+from facette.train.state import refuse_others
 from facette_runtime.files import write_atomically
 from facette_runtime.schema import to_dict
 
@@ -38,10 +38,7 @@ def claim(run_dir: Path, recipe: Any) -> None:
 
 def _compare(path: Path, settings: Any) -> None:
     wanted = {key: value for key, value in to_dict(settings).items() if key not in _NOT_COMPARED}
-    if not path.exists():
+    if path.exists():
+        refuse_others(path, json.loads(path.read_text()), wanted)
+    else:
         write_atomically(path, json.dumps(wanted, indent=1).encode())
-        return
-    kept = json.loads(path.read_text())
-    for key, value in wanted.items():
-        if kept.get(key) != value:
-            raise FacetteError(f"{path}: made with {key} = {kept.get(key)}, not {value}; use another run folder")

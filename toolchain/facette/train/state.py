@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,7 @@ def load_state(
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
     wanted = {key: value for key, value in to_dict(config).items() if key not in _FREE}
-    for key, value in wanted.items():
-        if state["config"].get(key) != value:
-            found = state["config"].get(key)
-            raise FacetteError(f"{path}: made with {key} = {found}, not {value}; use another run folder")
+    refuse_others(path, state["config"], wanted)
     try:
         student.load_state_dict(state["student"])
     except RuntimeError as error:
@@ -74,3 +72,14 @@ def load_state(
     if torch.cuda.is_available() and state["cuda_rng"]:
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     return int(state["step"])
+
+
+def refuse_others(path: Path, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares the settings that a file was made with with those that are wanted now.
+
+    Raises:
+        FacetteError: they differ; the message names the first that does.
+    """
+    for key, value in wanted.items():
+        if kept.get(key) != value:
+            raise FacetteError(f"{path}: made with {key} = {kept.get(key)}, not {value}; use another run folder")
