@@ -75,6 +75,17 @@ def test_filters_of_two_convolutions_in_a_row_are_those_of_one() -> None:
     assert filters(block.conv2) is block.conv2.weight
 
 
+def test_a_single_position_gets_no_taps_for_its_neighbours() -> None:
+    network = DlibResNet(replace(TINY, ranks=(3,) * 15)).eval()
+    met: dict[str, tuple[int, ...]] = {}
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            layer.register_forward_hook(lambda _layer, inputs, _output, name=name: met.update({name: inputs[0].shape[2:]}))
+    network(torch.zeros(1, 3, 150, 150))
+    assert len(met) == 13  # of 14: the stem is 7 × 7, the last is 1 × 1
+    assert min(min(sides) for sides in met.values()) > 1
+
+
 def test_the_chip_has_the_eyes_where_dlib_puts_them() -> None:
     template = np.array(chip_alignment().template_xy)
     assert template[0] == pytest.approx((47.55, 46.6), abs=0.01)
@@ -129,7 +140,9 @@ def test_a_network_of_low_rank_can_be_cut_again() -> None:
     config = DlibResNetConfig((3, 5, 6, 7, 7), (1, 1, 1, 1, 1), (3, 3, 4, 4, 4), 8, (2,) * 11)
     wanted = teacher(pixels)
     student = shrink(teacher, config, pixels, nn.Identity(), 0)
-    assert (student(pixels) - wanted).norm() < 0.5 * (wanted - wanted.mean(0)).norm()
+    spread = (wanted - wanted.mean(0)).norm()
+    assert (student(pixels) - wanted).norm() < 0.5 * spread
+    assert (shrink(teacher, TINY, pixels, nn.Identity(), 0)(pixels) - wanted).norm() < 0.05 * spread
 
 
 def test_chosen_channels_skip_copies_and_keep_what_was_kept() -> None:

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from facette_runtime.manifest import Alignment
 
+_ALONE_LEVEL = 4  # its first convolution makes one position of 4 × 4
+
 
 @dataclass(frozen=True, slots=True)
 class DlibResNetConfig:
@@ -27,7 +29,8 @@ class DlibResNetConfig:
         inners: channels between a block's two convolutions, block by block through all levels.
         size: length of the embedding.
         ranks: through how few channels each convolution goes: the stem's, then two numbers a block; 0 leaves one whole. The stem
-            becomes a 7×7 convolution and a 1×1 after it, all others a 1×1 and the 3×3 after it. Empty: all are whole.
+            becomes a 7×7 convolution and a 1×1 after it, all others a 1×1 and the 3×3 after it; another 1×1 where a single position
+            is left, whose neighbours are all padding. Empty: all are whole.
     """
 
     streams: tuple[int, ...] = (32, 64, 128, 256, 256)
@@ -61,14 +64,19 @@ class DlibResNetConfig:
 
 
 class Block(nn.Module):
-    """relu(shortcut(x) + conv(relu(conv(x)))); with ``down`` the first convolution strides 2 without padding."""
+    """relu(shortcut(x) + conv(relu(conv(x)))); with ``down`` the first convolution strides 2 without padding.
 
-    def __init__(self, inputs: int, inner: int, outputs: int, *, down: bool, ranks: tuple[int, int] = (0, 0)) -> None:
+    ``alone``: it leaves a single position.
+    """
+
+    def __init__(
+        self, inputs: int, inner: int, outputs: int, *, down: bool, alone: bool = False, ranks: tuple[int, int] = (0, 0)
+    ) -> None:
         super().__init__()
         self.down = down
         self.missing = outputs - inputs
         self.conv1 = conv3x3(inputs, inner, 2 if down else 1, 0 if down else 1, ranks[0])
-        self.conv2 = conv3x3(inner, outputs, 1, 1, ranks[1])
+        self.conv2 = conv1x1(inner, outputs, ranks[1]) if alone and ranks[1] else conv3x3(inner, outputs, 1, 1, ranks[1])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.before_relu(x).relu()
@@ -97,6 +105,11 @@ def conv3x3(inputs: int, outputs: int, stride: int, padding: int, rank: int) -> 
     if not rank:
         return nn.Conv2d(inputs, outputs, 3, stride, padding)
     return nn.Sequential(nn.Conv2d(inputs, rank, 1, bias=False), nn.Conv2d(rank, outputs, 3, stride, padding))
+
+
+def conv1x1(inputs: int, outputs: int, rank: int) -> nn.Sequential:
+    """What is left of a 3×3 convolution of ``rank`` channels where there is a single position: only its middle meets a value."""
+    return nn.Sequential(nn.Conv2d(inputs, rank, 1, bias=False), nn.Conv2d(rank, outputs, 1))
 
 
 def filters(layer: nn.Module) -> Tensor:
@@ -134,7 +147,8 @@ class DlibResNet(nn.Module):
         for level, outputs in enumerate(config.streams):
             blocks = nn.Sequential()
             for index, (inner, ranks) in enumerate(zip(config.inners_of(level), config.ranks_of(level), strict=True)):
-                blocks.append(Block(inputs, inner, outputs, down=level > 0 and index == 0, ranks=ranks))
+                down = level > 0 and index == 0
+                blocks.append(Block(inputs, inner, outputs, down=down, alone=down and level == _ALONE_LEVEL, ranks=ranks))
                 inputs = outputs
             self.levels.append(blocks)
         self.embedding = nn.Linear(inputs, config.size, bias=False)

@@ -131,7 +131,7 @@ def _fit_block(
     """
     first, last = group[0], group[-1]
     inner_truth = _run(first.conv1, truth)
-    conv1, conv2 = filters(first.conv1), filters(first.conv2)
+    conv1, conv2 = filters(first.conv1), _as_wide(filters(first.conv2), block.conv2)
     readers = conv2.square().sum((0, 2, 3))
     inner = choose_channels([inner_truth.relu()], readers, len(_bias(block.conv1)), torch.zeros(0, dtype=torch.long))
     _fit(block.conv1, x, inner_truth[:, inner], conv1[inner][:, read], generator)
@@ -178,6 +178,12 @@ def _covariance(x: Tensor) -> Tensor:
 
 def _run(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.cat([function(chunk) for chunk in torch.split(x, CHUNK)])
+
+
+def _as_wide(taps: Tensor, layer: nn.Module) -> Tensor:
+    """Filters [o, i, k, k] cut down to the middle, or filled up with zeros round it, to a layer's side."""
+    border = (filters(layer).shape[-1] - taps.shape[-1]) // 2
+    return nn.functional.pad(taps, (border,) * 4)
 
 
 def _bias(layer: nn.Module) -> Tensor:
