@@ -22,9 +22,9 @@ def blend(face: Image, other: Image, rng: np.random.Generator) -> Image:
 
 def chimera(face: Image, other: Image, rng: np.random.Generator) -> Image:
     """Parts of the one and of the other, in the colours of the first, with soft borders between them."""
-    part = 1 / (1 + np.exp(-6 * _smooth_field(len(face), 1, rng)))
-    matched = other + (face.mean((0, 1), np.float32) - other.mean((0, 1), np.float32))
-    return np.clip(face * part + matched * (1 - part), 0, 255).astype(np.uint8)
+    part = 1 / (1 + np.exp(-6 * _smooth_field(len(face), 1, rng)[..., 0]))
+    matched = cv2.add(other, np.subtract(cv2.mean(face), cv2.mean(other)))
+    return np.asarray(cv2.blendLinear(face, matched, part, 1 - part), np.uint8)
 
 
 def reshape(face: Image, strength: float, rng: np.random.Generator) -> Image:
