@@ -65,6 +65,13 @@ def test_further_alignments_are_disturbed_and_half_of_them_mirrored(tmp_path: Pa
         assert 1 < np.abs(view - like).mean() < np.abs(view - like[:, ::-1]).mean()
 
 
+def test_of_no_alignment_nothing_is_asked(tmp_path: Path) -> None:
+    teacher = Halves()
+    assert consensus(teacher, CROPS, SIZE, 0, STILL, 0, tmp_path / "consensus.npy") is None
+    assert not teacher.pictures
+    assert not list(tmp_path.iterdir())
+
+
 def test_one_alignment_is_what_the_teacher_says(tmp_path: Path) -> None:
     assert np.allclose(consensus(Halves(), CROPS, SIZE, 1, Augmentation(), 0, tmp_path / "consensus.npy"), _said(FACES))
 

@@ -45,8 +45,8 @@ def consensus(
     augmentation: Augmentation,
     seed: int,
     path: Path,
-) -> FloatArray:
-    """The teacher's mean answer for each face, float32 [n, d].
+) -> FloatArray | None:
+    """The teacher's mean answer for each face, float32 [n, d]; None where it is to be asked about no alignment.
 
     Args:
         teacher: whom to ask.
@@ -61,6 +61,8 @@ def consensus(
     Raises:
         FacetteError: the file was made for another number of faces.
     """
+    if not alignments:
+        return None
     starts = np.cumsum([0, *map(len, crops)])
     answers = kept_answers(path, (int(starts[-1]), teacher.size))
     with tqdm(total=len(answers), desc="teacher", unit="face", dynamic_ncols=True, disable=None) as bar:

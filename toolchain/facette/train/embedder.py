@@ -35,7 +35,7 @@ from facette.train.teachers import Combine, Teachers
 from facette.train.views import Views, with_margin
 from facette.weights import load_weights, write_weights
 from facette_runtime.errors import FacetteError
-from facette_runtime.types import Detections, FloatArray, Image
+from facette_runtime.types import Detections, Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,8 @@ def train_embedder(
         folder = round_folder(run_dir, number)
         single = _teachers(each, teachers, model, sum(map(len, sets)), folder)
         answers = Teachers(single, embedding_size(model), recipe.combine, sample, run_dir / "axes.safetensors")
-        meant = _meant(each, answers, sets, size, folder)
+        kept = folder / "consensus.npy"
+        meant = consensus(answers, sets, size, each.consensus, each.augmentation, each.loop.seed, kept)
         fit(task, Views(sets, training, size, answers, each.views, each.augmentation, each.loop, meant).batches, each.loop, folder)
     write_weights(student.state_dict(), run_dir / f"{recipe.name}.safetensors")
     pixels = torch.from_numpy(np.ascontiguousarray(central(sets[0][held_back], size)))
@@ -197,12 +198,6 @@ def _teachers(each: Round, teachers: Sequence[Model], student: Model, faces: int
         Teacher(model, cache, faces, each.views, each.loop, student.alignment, mirrors=each.consensus > 0)
         for model, cache in zip(teachers, caches, strict=True)
     ]
-
-
-def _meant(each: Round, answers: Teachers, sets: Sequence[np.ndarray], size: int, folder: Path) -> FloatArray | None:
-    if not each.consensus:
-        return None
-    return consensus(answers, sets, size, each.consensus, each.augmentation, each.loop.seed, folder / "consensus.npy")
 
 
 def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver | None:

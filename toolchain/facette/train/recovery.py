@@ -141,15 +141,12 @@ def recover(
     quicken(student)
     hints = HintGiver(settings.hints, original, pick_device(config.device)) if settings.hints.layers else None
     # With hints the teacher is run at every step anyway, and gives its answer along with them.
-    asked = settings.consensus or not hints
-    answers = None
-    if asked:
-        cache = run_dir / "teacher.npy"
-        answers = Teacher(teacher, cache, len(faces), settings.views, config, mirrors=settings.consensus > 0)
+    answers = meant = None
     size = model.image.size_wh[0]
-    meant = None
-    if answers and settings.consensus:
-        meant = consensus(answers, crops, size, settings.consensus, settings.augmentation, settings.seed, run_dir / "consensus.npy")
+    if settings.consensus or not hints:
+        cache, kept = run_dir / "teacher.npy", run_dir / "consensus.npy"
+        answers = Teacher(teacher, cache, len(faces), settings.views, config, mirrors=settings.consensus > 0)
+        meant = consensus(answers, crops, size, settings.consensus, settings.augmentation, settings.seed, kept)
     people = People.of(labels, embedding_size(model), settings.margin, settings.seed) if settings.margin else None
     task = EmbeddingTask(student, model.image, settings.loss, hints, people)
     source = Views(crops, faces, size, answers, settings.views, settings.augmentation, config, meant)
