@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> Result:
 
 def print_result(result: Result) -> None:
     """A table."""
-    print(f"MobileFaceNet-y1, {result.pairs} pairs of LFW, trained on {result.faces} faces; {result.machine.model}")
+    print(f"MobileFaceNet-y1, {result.pairs} pairs of LFW, trained on {result.faces} faces; {result.machine.name}")
     cells: list[Sequence[str]] = [
         [row.what, f"{100 * row.accuracy:.2f}", f"{100 * row.tar:.2f}", f"{100 * row.binary_share:.0f}", f"{row.kilobytes:.0f}"]
         for row in result.rows

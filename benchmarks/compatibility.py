@@ -168,7 +168,7 @@ def _dlib() -> Model:
 
 def print_result(result: Result) -> None:
     """Tables."""
-    print(f"{result.machine.model}, onnxruntime {result.tools['onnxruntime']}; {result.faces} faces of LFW")
+    print(f"{result.machine.name}, onnxruntime {result.tools['onnxruntime']}; {result.faces} faces of LFW")
     print(
         f"{result.network}'s embeddings and dlib's: distance {result.distance:.3f}, 95th percentile {result.distance_p95:.3f};"
         f" cosine {result.cosine:.4f}"

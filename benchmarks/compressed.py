@@ -147,7 +147,7 @@ def _objectives(row: Row) -> tuple[float, float, int]:
 
 def print_result(result: Result) -> None:
     """A table, and what the core could do at most."""
-    print(f"MobileFaceNet-y1 by recipe, batch 1, {result.threads} thread, {result.machine.model}")
+    print(f"MobileFaceNet-y1 by recipe, batch 1, {result.threads} thread, {result.machine.name}")
     print(table(["recipe", "ships", "M MACs", "× smaller", "lost", *HEADERS], [_cells(row) for row in result.rows]))
     for name, why in result.refused.items():
         print(f"{name}: compiles to nothing: {why}")

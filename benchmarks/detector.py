@@ -164,7 +164,7 @@ def _crowd_recall(ours: Contender, teacher: Contender, path: Path) -> Recalls:
 def print_result(result: Result) -> None:
     """Tables."""
     lfw, ours, teacher = result.lfw, result.crowds.ours, result.crowds.teacher
-    print(f"{result.machine.model}, onnxruntime {result.tools['onnxruntime']}; input {result.size_wh[0]}x{result.size_wh[1]}")
+    print(f"{result.machine.name}, onnxruntime {result.tools['onnxruntime']}; input {result.size_wh[0]}x{result.size_wh[1]}")
     print(f"LFW folds {result.folds[0]} to {result.folds[-1]}: central face found in {lfw.found} of {lfw.pictures} photos ", end="")
     print(f"({lfw.found / lfw.pictures:.2%})")
     mean = f"the teacher's mean over {2 * len(VIEWS)} views"

@@ -115,7 +115,7 @@ def run(weights_folder: Path | None, seconds: float) -> Result:
 def print_result(result: Result) -> None:
     """A table, and the ratio that counts."""
     print(f"MobileFaceNet-y1, fp32, batch 1, {result.threads} thread, weights: {result.weights}")
-    print(f"{result.machine.model}, onnxruntime {result.tools['onnxruntime']}, torch {result.tools['torch']}")
+    print(f"{result.machine.name}, onnxruntime {result.tools['onnxruntime']}, torch {result.tools['torch']}")
     headers = ["contender", "ms (median)", "quartiles", "rounds", "× stock", "max abs difference"]
     rows = [
         [

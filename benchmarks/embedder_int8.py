@@ -143,7 +143,7 @@ def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[N
 
 def print_result(result: Result) -> None:
     """A table."""
-    print(f"MobileFaceNet-y1, batch 1, {result.threads} thread, {result.machine.model}, onnxruntime {result.tools['onnxruntime']}")
+    print(f"MobileFaceNet-y1, batch 1, {result.threads} thread, {result.machine.name}, onnxruntime {result.tools['onnxruntime']}")
     print(table(["contender", "× own fp32", *HEADERS], [_cells(row) for row in result.rows]))
     for engine, why in result.refused.items():
         print(f"{engine}: no int8 ships: {why}")

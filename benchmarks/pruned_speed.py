@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> Result:
 
 def print_result(result: Result) -> None:
     """A table, and how much of the promise each engine keeps."""
-    print(f"MobileFaceNet-y1 pruned, fp32, batch 1, {result.threads} thread, weights: {result.weights}; {result.machine.model}")
+    print(f"MobileFaceNet-y1 pruned, fp32, batch 1, {result.threads} thread, weights: {result.weights}; {result.machine.name}")
     headers = [
         "scope",
         "multiple of",

@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> Result:
 
 def print_result(result: Result) -> None:
     """A table, and the word that follows from it."""
-    print(f"MobileFaceNet-y1 sparse, fp32, batch 1, {result.threads} thread, weights: {result.weights}; {result.machine.model}")
+    print(f"MobileFaceNet-y1 sparse, fp32, batch 1, {result.threads} thread, weights: {result.weights}; {result.machine.name}")
     headers = ["engine", "zeros", "density", "file MB", "deflated MB", "ms", "quartiles", "× dense"]
     rows = [
         [

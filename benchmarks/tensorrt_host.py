@@ -123,7 +123,7 @@ def print_result(result: Result) -> None:
         ]
         for row in result.rows
     ]
-    print(f"{result.tensorrt} on {result.machine.model}")
+    print(f"{result.tensorrt} on {result.machine.name}")
     print(table([*headers, "source MB", "scratch MB", "s", "failure"], rows))
 
 

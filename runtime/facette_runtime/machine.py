@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from facette_runtime.target import cpu_features
+
 ROOT = Path("/")
 """Where the system's files are looked for; tests give a folder that plays another machine."""
 
@@ -24,6 +26,11 @@ _THROTTLE_BITS = {
     19: "soft temperature limit has occurred",
 }
 
+_INSTRUCTIONS = (
+    *("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -36,6 +43,8 @@ class Machine:
         memory_mb: installed memory.
         system: operating system and kernel.
         python: version.
+        instructions: those of the processor that decide how fast it multiplies in each precision, as Linux names them; empty where
+            the system does not tell. Processors of one name differ in them, above all in clouds.
     """
 
     model: str | None
@@ -44,11 +53,19 @@ class Machine:
     memory_mb: float | None
     system: str
     python: str
+    instructions: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Model and instructions, for people."""
+        model = self.model or "unknown CPU"
+        return f"{model} ({', '.join(self.instructions)})" if self.instructions else model
 
 
 def describe_machine(root: Path = ROOT) -> Machine:
     """Facts that do not change while running."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    can = cpu_features(root / "proc/cpuinfo") or ()
     return Machine(
         _model(root),
         platform.machine(),
@@ -56,6 +73,7 @@ def describe_machine(root: Path = ROOT) -> Machine:
         proc_mb("meminfo", "MemTotal", root),
         platform.platform(),
         platform.python_version(),
+        tuple(name for name in _INSTRUCTIONS if name in can),
     )
 
 

@@ -106,7 +106,7 @@ def to_table(report: Report) -> str:
     machine, cold, memory = report.machine, report.cold_start, report.memory
     start = "" if cold.start_ms is None else f"start {cold.start_ms:.0f} ms + "
     lines = [
-        f"{report.bundle} for {report.target} on {machine.model or 'unknown CPU'} ({machine.architecture}, {machine.cores} cores)",
+        f"{report.bundle} for {report.target} on {machine.name} ({machine.architecture}, {machine.cores} cores)",
         *(f"  {role:<9}{_network(run)}" for role, run in (("detector", report.detector), ("embedder", report.embedder))),
         f"  source   {report.source}: {report.frames} frames after {report.warmup} to warm up,"
         f" {report.faces} faces, {report.skipped} skipped",

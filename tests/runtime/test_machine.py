@@ -29,12 +29,28 @@ def test_nothing_is_invented(system: Path) -> None:
     facts = machine.describe_machine(system)
     assert facts.model is None
     assert facts.memory_mb is None
+    assert facts.instructions == ()
+    assert facts.name == "unknown CPU"
     assert facts.cores >= 1
 
 
 def test_memory_comes_from_proc(system: Path) -> None:
     _write(system / "proc/self/status", "Name:\tpython\nVmHWM:\t  204800 kB\nVmRSS:\t  102400 kB\n")
     assert (machine.rss_mb(system), machine.peak_rss_mb(system)) == (100, 200)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("model name\t: EPYC\nflags\t\t: fpu avx2 sse2 avx512f avx512_vnni\n", "EPYC (avx2, avx512f, avx512_vnni)"),
+        ("model name\t: EPYC\nflags\t\t: fpu avx2 sse2\n", "EPYC (avx2)"),
+        ("processor\t: 0\nFeatures\t: fp asimd crc32 asimdhp asimddp\n", "unknown CPU (asimd, asimdhp, asimddp)"),
+        ("model name\t: old\nflags\t\t: fpu\n", "old"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(system: Path, cpuinfo: str, name: str) -> None:
+    _write(system / "proc/cpuinfo", cpuinfo)
+    assert machine.describe_machine(system).name == name
 
 
 def test_raspberry_pi(system: Path) -> None:

@@ -192,7 +192,7 @@ def facts(runs: Sequence[Run]) -> list[str]:
         memory = "" if machine.memory_mb is None else f", {machine.memory_mb / 1024:.1f} GB memory"
         source = f"{report.source}: {report.frames} frames after {report.warmup} to warm up, {report.faces} faces"
         rows += [
-            [run.label, "machine", f"{machine.model or 'unknown CPU'}, {machine.architecture}, {machine.cores} cores{memory}"],
+            [run.label, "machine", f"{machine.name}, {machine.architecture}, {machine.cores} cores{memory}"],
             ["", "system", f"{machine.system}, Python {machine.python}, facette-runtime {report.runtime}"],
             ["", "detector", _network(report.detector)],
             ["", "embedder", _network(report.embedder)],
