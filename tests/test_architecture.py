@@ -21,7 +21,7 @@ RUNTIME_EXTRAS = {
     "engines/tensorrt.py": {"tensorrt", "cuda"},
     "signing.py": {"cryptography"},
 }
-ENGINE_MAY_USE = {"facette_runtime.engines", "facette_runtime.errors", "facette_runtime.files", "facette_runtime.schema"}
+ENGINE_MAY_USE = {f"facette_runtime.{name}" for name in ("engines", "errors", "files", "processor", "schema")}
 
 
 def _sources(folder: Path) -> list[Path]:

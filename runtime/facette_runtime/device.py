@@ -12,7 +12,8 @@ from pathlib import Path
 
 from facette_runtime.engines import ENGINES, installed_engines
 from facette_runtime.machine import ROOT, Machine, cpu_temperature_c, describe_machine, file_text, proc_mb, throttling
-from facette_runtime.target import cpu_features, this_architecture
+from facette_runtime.processor import cpu_features
+from facette_runtime.target import this_architecture
 
 # Under which names an engine's library may be installed.
 _DISTRIBUTIONS = {

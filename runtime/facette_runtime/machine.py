@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from facette_runtime.target import cpu_features
+from facette_runtime.processor import cpu_features
 
 ROOT = Path("/")
 """Where the system's files are looked for; tests give a folder that plays another machine."""

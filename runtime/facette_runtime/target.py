@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 import struct
-from pathlib import Path
 
 from facette_runtime.errors import BundleError
 from facette_runtime.manifest import TargetFacts
+from facette_runtime.processor import cpu_features
 
 # What systems, container tools and people call the same thing.
 _ALIASES = {
@@ -18,25 +18,11 @@ _ALIASES = {
 }
 # A 32-bit system on a processor that can run the 64-bit one.
 _HALF = {"armv7l": "aarch64", "armv8l": "aarch64", "i686": "x86_64"}
-_CPUINFO = Path("/proc/cpuinfo")
 
 
 def canonical_architecture(name: str) -> str:
     """One spelling for each architecture: arm64 is aarch64, AMD64 is x86_64."""
     return _ALIASES.get(name.lower(), name.lower())
-
-
-def cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str] | None:
-    """What Linux says the first core can do ("avx2", "asimddp", …); None where it does not say."""
-    try:
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return None
 
 
 def this_architecture() -> str:

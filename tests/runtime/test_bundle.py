@@ -179,22 +179,6 @@ def test_architecture_names(name: str, same_as: str) -> None:
     assert target.canonical_architecture(name) == same_as
 
 
-@pytest.mark.parametrize(
-    ("cpuinfo", "expected"),
-    [
-        (
-            "processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n\nprocessor : 1\nflags : fpu\n",
-            {"fpu", "avx2", "avx512_vnni"},
-        ),
-        ("processor : 0\nFeatures\t: fp asimd asimddp\n", {"fp", "asimd", "asimddp"}),
-        ("processor : 0\n", None),
-    ],
-)
-def test_cpu_features(cpuinfo: str, expected: set[str] | None, tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert target.cpu_features(tmp_path / "cpuinfo") == expected
-
-
 def test_missing_cpu_feature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = replace(bundles.manifest(bundles.bundle_files()).target, cpu_features=("avx9",))
     monkeypatch.setattr(target, "cpu_features", lambda: frozenset({"avx2"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import pytest
 
@@ -64,17 +63,3 @@ def test_a_bundle_for_another_architecture_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
     with pytest.raises(BundleError, match=r"^pi\.facette is for target 'raspberry-pi-5' \(aarch64\), but this machine is x86_64$"):
         target.check_target(PI_5, "pi.facette")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("flags\t\t: fpu sse2 avx2\n", frozenset({"fpu", "sse2", "avx2"})),
-        ("BogoMIPS\t: 108.00\nFeatures\t: fp asimd\n\nprocessor\t: 1\nFeatures\t: fp\n", frozenset({"fp", "asimd"})),
-        ("processor\t: 0\n", None),
-    ],
-)
-def test_features_of_the_first_core(tmp_path: Path, text: str, expected: frozenset[str] | None) -> None:
-    (tmp_path / "cpuinfo").write_text(text)
-    assert target.cpu_features(tmp_path / "cpuinfo") == expected
-    assert target.cpu_features(tmp_path / "nothing") is None

@@ -29,6 +29,7 @@ from facette.passes.equalize import equalize
 from facette.passes.fold import fold_batch_norm
 from facette.passes.lower import flip_steep_channels, lower_prelu
 from facette.passes.trace import trace
+from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import EmbeddingDecoder, Precision
 from facette_runtime.types import Image
@@ -91,8 +92,7 @@ def pictures() -> Image:
 
 
 def run(content: bytes, pictures: Image) -> np.ndarray:
-    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"image": pictures})[0])
+    return next(iter(open_engine("onnxruntime", content, 1).run({"image": pictures}).values()))
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:

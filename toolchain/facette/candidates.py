@@ -154,7 +154,9 @@ def make(plan: Plan, bench: Bench, min_cosine: float, calibrate: Calibrate, cach
     candidate = Candidate(plan)
     try:
         calibration = calibrate(plan.form, plan.engine, plan.quantization) if plan.quantization else None
-        key = key_of("export", fingerprint(plan.form), plan.engine, plan.precision, _digest(calibration), toolchain_fingerprint())
+        # NNCF is told by the processor how many bits to use (see `facette.export.openvino`).
+        made_of = (fingerprint(plan.form), _digest(calibration), describe_machine().instructions, toolchain_fingerprint())
+        key = key_of("export", plan.engine, plan.precision, *made_of)
         content = cache.bytes(key, lambda: export(plan.form, plan.engine, plan.precision, calibration).model)
         candidate = replace(candidate, artifact=Artifact(plan.engine, plan.precision, plan.form.form, content))
         engine = open_candidate(candidate, bench.threads)

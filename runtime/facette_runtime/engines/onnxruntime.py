@@ -10,6 +10,7 @@ import onnxruntime as ort
 from facette_runtime.engines.base import Engine, TensorSpec
 from facette_runtime.engines.check import check_tensors
 from facette_runtime.errors import EngineError
+from facette_runtime.processor import cpu_features, int8_overflows
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -52,6 +53,9 @@ def load(model: bytes, threads: int) -> Engine:
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = True
     options.log_severity_level = 3
+    # Kernels that are slower but don't overflow. ONNX Runtime would take them on processors with VNNI too, which need them not.
+    if int8_overflows(cpu_features()):
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if threads == 1:  # nobody to wait for: a spinning pool would only warm the device
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

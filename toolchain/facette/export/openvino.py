@@ -21,6 +21,7 @@ from facette.model import Model
 from facette_runtime.engines.openvino import BIN, OUTPUTS_PATH, PRECISION_PATH, XML, import_openvino
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Precision
+from facette_runtime.processor import cpu_features, int8_overflows
 from facette_runtime.types import Image
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -88,14 +89,14 @@ def _quantize(network: Any, calibration: Calibration | None) -> Any:
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(calibration.pictures),
                 ignored_scope=nncf.IgnoredScope(patterns=kept),
-                advanced_parameters=_ranges(calibration.method),
+                advanced_parameters=_parameters(calibration.method),
             )
     except nncf.ValidationError as error:
         raise FacetteError(f"openvino: a layer to keep in float is not in the graph: {str(error).splitlines()[0]}") from error
 
 
-def _ranges(method: RangeMethod) -> Any:
-    """NNCF's parameters that say how activations' ranges follow from the pictures: one of `METHODS`.
+def _parameters(method: RangeMethod) -> Any:
+    """NNCF's parameters: how activations' ranges follow from the pictures (one of `METHODS`), and how many bits weights have here.
 
     Its own choice, the mean over pictures of each picture's extremes, clips too much where pictures differ.
     """
@@ -115,7 +116,11 @@ def _ranges(method: RangeMethod) -> Any:
         low = StatisticsCollectorParameters(StatisticsType.QUANTILE, AggregatorType.MIN, quantile_outlier_prob=tail)
         high = StatisticsCollectorParameters(StatisticsType.QUANTILE, AggregatorType.MAX, quantile_outlier_prob=tail)
     estimator = RangeEstimatorParameters(low, high)
-    return advanced_parameters.AdvancedQuantizationParameters(activations_range_estimator_params=estimator)
+    # OpenVINO's kernels overflow where the processor does. Weights of seven bits never do; NNCF by itself gives them to the first
+    # layer only.
+    every, first = advanced_parameters.OverflowFix.ENABLE, advanced_parameters.OverflowFix.FIRST_LAYER
+    fix = every if int8_overflows(cpu_features()) else first
+    return advanced_parameters.AdvancedQuantizationParameters(overflow_fix=fix, activations_range_estimator_params=estimator)
 
 
 def _as_input(picture: Image) -> dict[str, Image]:
