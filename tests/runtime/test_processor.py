@@ -14,6 +14,11 @@ from facette_runtime.processor import cpu_features, int8_overflows
     [
         ("flags\t\t: fpu sse2 avx2\n", frozenset({"fpu", "sse2", "avx2"})),
         ("BogoMIPS\t: 108.00\nFeatures\t: fp asimd\n\nprocessor\t: 1\nFeatures\t: fp\n", frozenset({"fp", "asimd"})),
+        (
+            "processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n\nprocessor : 1\nflags : fpu\n",
+            frozenset({"fpu", "avx2", "avx512_vnni"}),
+        ),
+        ("processor : 0\nFeatures\t: fp asimd asimddp\n", frozenset({"fp", "asimd", "asimddp"})),
         ("processor\t: 0\n", None),
     ],
 )

@@ -182,15 +182,20 @@ def _run(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 def _as_wide(taps: Tensor, layer: nn.Module) -> Tensor:
     """Filters [o, i, k, k] cut down to the middle, or filled up with zeros round it, to a layer's side."""
-    border = (filters(layer).shape[-1] - taps.shape[-1]) // 2
+    border = (_last(layer).kernel_size[0] - taps.shape[-1]) // 2
     return nn.functional.pad(taps, (border,) * 4)
 
 
 def _bias(layer: nn.Module) -> Tensor:
+    bias = _last(layer).bias
+    assert bias is not None
+    return bias
+
+
+def _last(layer: nn.Module) -> nn.Conv2d:
     conv = layer[1] if isinstance(layer, nn.Sequential) else layer
     assert isinstance(conv, nn.Conv2d)
-    assert conv.bias is not None
-    return conv.bias
+    return conv
 
 
 def _check(original: DlibResNetConfig, wanted: DlibResNetConfig) -> None:
