@@ -12,6 +12,7 @@ from facette_runtime.bundle import Bundle
 from facette_runtime.device import Device
 from facette_runtime.engines import ENGINES
 from facette_runtime.manifest import Manifest, NetworkEntry
+from facette_runtime.processor import int8_overflows
 from facette_runtime.schema import to_dict
 from facette_runtime.target import canonical_architecture
 
@@ -120,6 +121,8 @@ def _bundle_needs(device: Device, manifest: Manifest) -> Iterator[Check]:
         yield _features(device, manifest.target.cpu_features)
     for role, entry in (("detector", manifest.detector), ("embedder", manifest.embedder)):
         yield _engine(device, role, entry)
+        if right and entry.precision == "int8":
+            yield _int8(device, role, entry)
     yield _memory(device, manifest)
     threads = max(manifest.detector.threads, manifest.embedder.threads)
     enough = device.machine.cores >= threads
@@ -150,6 +153,18 @@ def _engine(device: Device, role: str, entry: NetworkEntry) -> Check:
     if version is None:
         return Check(what, "not installed", needed, "missing", "update facette-runtime" if kind is None else kind.install)
     return Check(what, f"{entry.engine} {version}", needed, "ok")
+
+
+def _int8(device: Device, role: str, entry: NetworkEntry) -> Check:
+    what, needed = f"int8 of the {role}", "no overflow"
+    if device.cpu_features is None:
+        return Check(what, "unknown", needed, "unknown", "/proc/cpuinfo cannot be read")
+    if not int8_overflows(frozenset(device.cpu_features)):
+        return Check(what, "none", needed, "ok")
+    # OpenVINO's graph was given seven bits a weight if it was compiled on such a processor, else eight, which overflow here.
+    wrong = ", and OpenVINO's may be wrong, which facette-run selftest tells" if entry.engine == "openvino" else ""
+    advice = f"compile on a processor like this one: int8 is seldom faster than float here{wrong}"
+    return Check(what, "x86 without VNNI", needed, "warning", advice)
 
 
 def _memory(device: Device, manifest: Manifest) -> Check:

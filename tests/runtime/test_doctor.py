@@ -75,11 +75,14 @@ def pi(tmp_path: Path) -> Device:
 
 def pi_bundle(folder: Path, engine: str = "litert", features: tuple[str, ...] = ("asimddp", "fphp")) -> Bundle:
     """A bundle for a Pi 5; its networks are never loaded."""
+    return make_bundle(folder, TargetFacts("raspberry-pi-5", "arm64", features), engine=engine, threads=4)
+
+
+def make_bundle(folder: Path, target: TargetFacts, **changes: object) -> Bundle:
+    """A bundle whose networks are never loaded; ``changes`` are of both entries."""
     entries = {"detector": bundles.DETECTOR, "embedder": bundles.EMBEDDER}
     path = bundles.write_bundle(
-        folder / "pi.facette",
-        target=TargetFacts("raspberry-pi-5", "arm64", features),
-        **{role: replace(entry, engine=engine, threads=4) for role, entry in entries.items()},
+        folder / "some.facette", target=target, **{role: replace(entry, **changes) for role, entry in entries.items()}
     )
     return Bundle.open(path, check_target=False)
 
@@ -158,6 +161,24 @@ def test_tensorrts_stand_in_is_a_warning(pi: Device, tmp_path: Path) -> None:
     assert with_stand_in.fit
     assert verdicts(with_stand_in) == {"engine of the detector": "warning", "engine of the embedder": "warning"}
     assert not diagnose(pi, bundle).fit
+
+
+@pytest.mark.parametrize(
+    ("features", "verdict"), [(("avx2",), "warning"), (("avx2", "avx_vnni"), "ok"), (("sse4_2",), "ok"), (None, "unknown")]
+)
+def test_int8_is_doubted_where_it_overflows(pi: Device, tmp_path: Path, features: tuple[str, ...] | None, verdict: str) -> None:
+    device = replace(pi, architecture="x86_64", cpu_features=features)
+    bundle = make_bundle(tmp_path, TargetFacts("x86-cpu", "x86_64", ()), engine="litert", precision="int8")
+    diagnosis = diagnose(device, bundle)
+    assert {check.verdict for check in diagnosis.checks if check.what.startswith("int8 of the")} == {verdict}
+    assert diagnosis.fit
+    assert "selftest tells" not in to_table(diagnosis).split("fit;")[0]
+
+
+def test_openvinos_int8_may_be_wrong_where_it_overflows(pi: Device, tmp_path: Path) -> None:
+    device = replace(pi, architecture="x86_64", cpu_features=("avx2",), engines={"openvino": "2026.1"})
+    bundle = make_bundle(tmp_path, TargetFacts("x86-cpu", "x86_64", ()), engine="openvino", precision="int8")
+    assert "OpenVINO's may be wrong, which facette-run selftest tells" in to_table(diagnose(device, bundle))
 
 
 @pytest.mark.parametrize(
