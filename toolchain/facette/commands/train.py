@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from facette.commands.common import Commands, folder_option, new_command
+from facette.train.allocator import keep_freed_memory
 from facette_runtime.errors import FacetteError
 
 _EXAMPLES = """  facette train detector --data data/ --teacher retinaface-mobilenet025.safetensors --run runs/detect
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     if data is None:
         raise FacetteError("--data: missing; name the folder with the recipe's pictures, or set FACETTE_DATA")
     recipe = _recipe_path(arguments.recipe or _DEFAULT[arguments.kind])
+    keep_freed_memory()
     if arguments.kind == "detector":
         _train_detector(recipe, data, arguments.teacher, arguments.run_dir)
     else:
