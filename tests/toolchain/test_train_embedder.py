@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,14 @@ def test_a_round_can_aim_at_what_the_teacher_means(data: Path) -> None:
     assert np.isfinite(target).all()
     assert not (data / "run-2" / "round-1" / "teacher.npy").exists()
     assert (data / "run-0" / "round-1" / "teacher.npy").exists()
+
+
+def test_a_data_set_named_twice_is_shown_twice_as_often(data: Path) -> None:
+    shutil.copytree(data / "faces", data / "more")
+    _train(dataclasses.replace(_recipe(Round(1, LOOP)), data=("faces", "more", "more")), data, data / "run")
+    assert len(np.load(data / "run" / "round-1" / "teacher.npy")[0]) == 3 * 16
+    with pytest.raises(ValueError, match="data names 'faces' twice"):
+        dataclasses.replace(_recipe(), data=("faces", "more", "faces"))
 
 
 def test_a_recipe_without_rounds_is_refused() -> None:

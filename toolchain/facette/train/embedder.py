@@ -62,7 +62,8 @@ class EmbedderRecipe:
 
     Attributes:
         name: of the network.
-        data: file or folder names in the data folder (see `facette.data.faces.open_faces`).
+        data: file or folder names in the data folder (see `facette.data.faces.open_faces`). What is named twice is shown twice as
+            often; not the first, of which pictures are held back.
         validation: pictures of the first data set held back.
         loss: see there.
         rounds: trainings one after another, each from the averaged weights that the last one left: warm restarts of the schedule
@@ -96,6 +97,8 @@ class EmbedderRecipe:
             raise ValueError("give student (widths of a network cut out of dlib's), network (any embedder), or both")
         if not self.rounds:
             raise ValueError("rounds must hold at least one")
+        if self.data[0] in self.data[1:]:
+            raise ValueError(f"data names {self.data[0]!r} twice; only later sets may be, for the first one's are held back")
 
     @property
     def seed(self) -> int:
