@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from facette.cache import tool_versions
@@ -26,6 +25,7 @@ from facette.recipe import EmbedderRecipe
 from facette.tables import table
 from facette.train.allocator import keep_freed_memory
 from facette.train.distillation import EmbeddingTask, LossWeights
+from facette.train.log import read_log
 from facette.train.loop import LoopConfig, fit
 from facette.train.teacher import embedding_size, torch_network
 from facette_runtime.errors import FacetteError
@@ -88,8 +88,8 @@ def train(kind: str, steps: int, threads: int) -> float:
     config = LoopConfig(steps + 2, BATCH, 1e-6, threads=threads, log_every=1, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         fit(task, lambda first: noise(model.image.size_wh[0], embedding_size(model)), config, Path(folder))
-        log = np.genfromtxt(Path(folder) / "log.csv", delimiter=",", names=True)
-    return float(np.median(log["images_per_second"][2:]))
+        log = read_log(Path(folder) / "log.csv")
+    return statistics.median(float(row["images_per_second"]) for row in log[2:])
 
 
 def noise(side: int, size: int) -> Iterator[tuple[torch.Tensor, ...]]:

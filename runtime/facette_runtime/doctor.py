@@ -159,7 +159,7 @@ def _int8(device: Device, role: str, entry: NetworkEntry) -> Check:
     what, needed = f"int8 of the {role}", "no overflow"
     if device.cpu_features is None:
         return Check(what, "unknown", needed, "unknown", "/proc/cpuinfo cannot be read")
-    if not int8_overflows(frozenset(device.cpu_features)):
+    if not int8_overflows(device.cpu_features):
         return Check(what, "none", needed, "ok")
     # OpenVINO's graph was given seven bits a weight if it was compiled on such a processor, else eight, which overflow here.
     wrong = ", and OpenVINO's may be wrong, which facette-run selftest tells" if entry.engine == "openvino" else ""

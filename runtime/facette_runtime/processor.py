@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -20,10 +21,10 @@ def cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str] | None:
     return None
 
 
-def int8_overflows(features: frozenset[str] | None) -> bool:
+def int8_overflows(features: Collection[str] | None) -> bool:
     """Whether a processor's own instruction for int8 adds pairs of products in 16 bits, where they overflow: x86 without VNNI.
 
     Args:
         features: see `cpu_features`; None, and those of other architectures, give False.
     """
-    return features is not None and "avx2" in features and not features & {"avx512_vnni", "avx_vnni"}
+    return features is not None and "avx2" in features and "avx512_vnni" not in features and "avx_vnni" not in features
