@@ -15,31 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from facette.cache import tool_versions
-from facette.data.lfw import RAW, Pairs, Photos, read_pairs
-from facette.entries import REFERENCE, detector_entry
-from facette.evaluation.embed_photos import central_face
+from facette.data.lfw import Pairs, read_pairs
 from facette.evaluation.metrics import Accuracy, Scores, TarAtFar, tar_at_far, view2_accuracy
-from facette.export import export
 from facette.importers.dlib import import_dlib
-from facette.loading import SearchPath, load_detector, load_embedder
+from facette.loading import SearchPath, load_embedder
 from facette.measure import Latency, interleaved
 from facette.model import Model
-from facette.recipe import DetectorRecipe, EmbedderRecipe
+from facette.recipe import EmbedderRecipe
 from facette.tables import table
-from facette_runtime.align import align
-from facette_runtime.detect import Detector
 from facette_runtime.embed import normalize
-from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
-from facette_runtime.preprocess import to_network
-from facette_runtime.types import FloatArray, Image
+from facette_runtime.types import FloatArray
 from harness import data_and_weights, new_parser, run_benchmark
+from lfw_crops import DETECTOR, Contender, central_crops
 
-DETECTOR = "retinaface-mobilenet025"
 NETWORKS = ("facette-embed", "facette-embed-xs")
 
 
@@ -79,18 +71,6 @@ class Result:
     tools: dict[str, str]
 
 
-class Contender:
-    """An embedder as it would run on a device; called with one crop, it gives its embedding, not normalised."""
-
-    def __init__(self, model: Model) -> None:
-        self._engine = open_engine("onnxruntime", export(model, "onnxruntime", "fp32").model, 1)
-        self._color_order = model.image.color_order
-
-    def __call__(self, crop_bgr: Image) -> FloatArray:
-        pixels = to_network(crop_bgr, self._color_order)[None]
-        return self._engine.run({self._engine.inputs[0].name: pixels})["embedding"][0]
-
-
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
@@ -105,28 +85,21 @@ def main() -> int:
 
 def run(data: Path, weights: Path, folds: int, network: str) -> Result:
     """Measures everything."""
-    search = SearchPath(weights, weights)
-    finder = load_detector(DetectorRecipe(DETECTOR, f"{DETECTOR}.safetensors"), search)
-    detect = Detector(open_engine("onnxruntime", export(finder, "onnxruntime", "fp32").model, 1), detector_entry(finder, REFERENCE))
-    model = load_embedder(EmbedderRecipe(network), search)
+    model = load_embedder(EmbedderRecipe(network), SearchPath(weights))
     assert model.alignment is not None
     ours, dlib = Contender(model), Contender(_dlib())
     pairs = read_pairs(data).select(range(1, folds + 1))
-    photos = Photos(data, RAW)
     found: list[bool] = []
     theirs, mine = [], []
-    for name in tqdm(pairs.photos, desc="LFW", unit="photo", dynamic_ncols=True, disable=None):
-        image = photos.read(name)
-        faces = detect(image)
-        found.append(len(faces) > 0)
-        if found[-1]:
-            crop = align(image, faces.landmarks_xy[central_face(faces, image)], model.alignment)
+    for crop in central_crops(pairs, data, weights, model.alignment):
+        found.append(crop is not None)
+        if crop is not None:
             theirs.append(dlib(crop))
             mine.append(ours(crop))
     if not theirs:
         raise FacetteError(f"{data}: no face found in any photo")
-    crop = np.random.default_rng(0).integers(0, 256, (*model.image.size_wh, 3), np.uint8)
-    latency = interleaved({"dlib": lambda: dlib(crop), "ours": lambda: ours(crop)}, seconds=5)
+    noise = np.random.default_rng(0).integers(0, 256, (*model.image.size_wh, 3), np.uint8)
+    latency = interleaved({"dlib": lambda: dlib(noise), "ours": lambda: ours(noise)}, seconds=5)
     return _judge(network, pairs, np.array(found), np.stack(theirs), np.stack(mine), latency)
 
 
