@@ -105,7 +105,7 @@ def print_result(result: Result) -> None:
         [row.weights, *(f"{value:.2%}" for value in (each.accuracy, each.eer, *each.tar))]
         for row, each in zip(result.rows, measured, strict=True)
     ]
-    print(table(["weights", "accuracy", "EER", *(f"TAR@FAR={far:.0e}" for far in result.fars)], rows))
+    print(table(["weights", "accuracy", "EER", *(f"TAR@FAR={far:g}" for far in result.fars)], rows))
     print("accuracy: at the best threshold, as if there were as many pairs of either kind")
 
 
