@@ -20,6 +20,7 @@ from facette.cache import tool_versions
 from facette.catalogue import CATALOGUE
 from facette.data.lfw import read_pairs
 from facette.evaluation.all_pairs import FARS, AllPairs, verify_all_pairs
+from facette.evaluation.evaluate import CHOOSING_FOLDS
 from facette.loading import SearchPath, load_embedder
 from facette.model import Model
 from facette.recipe import EmbedderRecipe
@@ -31,7 +32,6 @@ from facette_runtime.manifest import EmbeddingDecoder
 from harness import data_and_weights, new_parser, run_benchmark
 from lfw_crops import DETECTOR, Contender, central_crops
 
-FOLDS = range(1, 6)
 NETWORKS = sorted(name for name, entry in CATALOGUE.items() if isinstance(entry.decoder, EmbeddingDecoder))
 
 
@@ -77,7 +77,7 @@ def run(data: Path, weights: Path, network: str, files: Sequence[Path]) -> Resul
     alignment = models[0].alignment
     assert alignment is not None
     contenders = [Contender(model) for model in models]
-    pairs = read_pairs(data).select(FOLDS)
+    pairs = read_pairs(data).select(CHOOSING_FOLDS)
     people, embeddings = [], []
     for name, crop in zip(pairs.photos, central_crops(pairs, data, weights, alignment), strict=True):
         if crop is not None:
@@ -98,7 +98,7 @@ def print_result(result: Result) -> None:
     """A table."""
     measured = [row.verification for row in result.rows]
     print(
-        f"{result.network}, {result.photos} photos of folds {FOLDS.start} to {FOLDS.stop - 1}:"
+        f"{result.network}, {result.photos} photos of folds {CHOOSING_FOLDS[0]} to {CHOOSING_FOLDS[-1]}:"
         f" {measured[0].same:,} pairs of one person, {measured[0].different:,} of two"
     )
     rows = [

@@ -8,14 +8,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facette.data.lfw import RAW, Pairs, Photos
-from facette.entries import REFERENCE, detector_entry
-from facette.evaluation.embed_photos import central_face
+from facette.evaluation.embed_photos import central_crop
 from facette.export import export
+from facette.finder import find_with
 from facette.loading import SearchPath, load_detector
 from facette.model import Model
 from facette.recipe import DetectorRecipe
-from facette_runtime.align import align
-from facette_runtime.detect import Detector
 from facette_runtime.engines import open_engine
 from facette_runtime.manifest import Alignment
 from facette_runtime.preprocess import to_network
@@ -36,13 +34,10 @@ def central_crops(pairs: Pairs, data: Path, weights: Path, alignment: Alignment)
     Raises:
         FacetteError: photos or weights are missing.
     """
-    finder = load_detector(DetectorRecipe(DETECTOR, f"{DETECTOR}.safetensors"), SearchPath(weights))
-    detect = Detector(open_engine("onnxruntime", export(finder, "onnxruntime", "fp32").model, 1), detector_entry(finder, REFERENCE))
+    detect = find_with(load_detector(DetectorRecipe(DETECTOR, f"{DETECTOR}.safetensors"), SearchPath(weights)))
     photos = Photos(data, RAW)
     for name in tqdm(pairs.photos, desc="LFW", unit="photo", dynamic_ncols=True, disable=None):
-        image = photos.read(name)
-        faces = detect(image)
-        yield align(image, faces.landmarks_xy[central_face(faces, image)], alignment) if len(faces) else None
+        yield central_crop(detect, photos.read(name), alignment)
 
 
 class Contender:

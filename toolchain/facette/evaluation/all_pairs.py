@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from facette.evaluation.metrics import bar_at_far, by_kind, equal_rate, error_rates
 from facette_runtime.types import FloatArray
 
 FARS = (1e-2, 1e-3, 1e-4)
@@ -52,26 +52,12 @@ def verify_all_pairs(embeddings: FloatArray, people: Sequence[str]) -> AllPairs:
     _, person = np.unique(np.array(people), return_inverse=True)
     upper = np.triu_indices(len(embeddings), 1)
     cosines, alike = (embeddings @ embeddings.T)[upper], person[upper[0]] == person[upper[1]]
-    same, different = np.sort(cosines[alike]), np.sort(cosines[~alike])
-    if not len(same) or not len(different):
-        raise ValueError("both pairs of the same and pairs of different people are needed")
-    rejected, accepted = _rates(same, different)
-    crossing = int(np.argmax(rejected >= accepted))
+    same, different = by_kind(cosines, alike)
+    false_rejects, false_accepts = error_rates(same, different)
     return AllPairs(
         same=len(same),
         different=len(different),
-        accuracy=float(1 - (rejected + accepted).min() / 2),
-        eer=float((rejected[crossing] + accepted[crossing]) / 2),
-        tar=tuple(_tar(same, different, far) for far in FARS),
+        accuracy=float(1 - (false_rejects + false_accepts).min() / 2),
+        eer=equal_rate(false_rejects, false_accepts),
+        tar=tuple(float(np.mean(same > bar_at_far(different, far)[0])) for far in FARS),
     )
-
-
-def _rates(same: FloatArray, different: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """False rejects and false accepts, 0..1, at each same pair's cosine as the threshold, and above all of them."""
-    thresholds = np.append(same, np.float32(np.inf))
-    return np.searchsorted(same, thresholds) / len(same), 1 - np.searchsorted(different, thresholds) / len(different)
-
-
-def _tar(same: FloatArray, different: FloatArray, far: float) -> float:
-    allowed = min(int(far * len(different) + 1e-9), len(different) - 1)
-    return float(np.mean(same > different[len(different) - 1 - allowed]))

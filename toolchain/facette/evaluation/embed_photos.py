@@ -17,7 +17,7 @@ from facette_runtime.bundle import Bundle
 from facette_runtime.detect import Detector
 from facette_runtime.embed import Embedder, normalize
 from facette_runtime.engines import open_engine
-from facette_runtime.manifest import DetectorEntry, EmbedderEntry
+from facette_runtime.manifest import Alignment, DetectorEntry, EmbedderEntry
 from facette_runtime.types import Detections, FloatArray, Image
 
 CHUNK = 32
@@ -51,11 +51,7 @@ class Networks:
 
     def central_crop(self, photo_bgr: Image) -> Image | None:
         """The aligned crop of the photo's `central_face`, or None where no face is found."""
-        detections = self.detector(photo_bgr)
-        if not len(detections):
-            return None
-        chosen = central_face(detections, photo_bgr)
-        return align(photo_bgr, detections.landmarks_xy[chosen], self.embedder_entry.alignment)
+        return central_crop(self.detector, photo_bgr, self.embedder_entry.alignment)
 
     def embed(self, crops_bgr: Sequence[Image], flip: bool) -> FloatArray:
         """float32 [n, d], L2-normalised; with ``flip`` the mean with the mirrored crop's embedding."""
@@ -63,6 +59,14 @@ class Networks:
         if not flip or not crops_bgr:
             return embeddings
         return normalize(embeddings + self.embedder([np.ascontiguousarray(crop[:, ::-1]) for crop in crops_bgr]))
+
+
+def central_crop(detect: Detector, photo_bgr: Image, alignment: Alignment) -> Image | None:
+    """The aligned crop of the photo's `central_face`, uint8 [h, w, 3], BGR; None where no face is found."""
+    detections = detect(photo_bgr)
+    if not len(detections):
+        return None
+    return align(photo_bgr, detections.landmarks_xy[central_face(detections, photo_bgr)], alignment)
 
 
 def central_face(detections: Detections, photo_bgr: Image) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+F = TypeVar("F", bound=np.floating)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +155,8 @@ def tar_at_far(scores: Scores, far: float = 1e-3, *, resamples: int = 2000, leve
     Raises:
         ValueError: no pairs of one kind.
     """
-    positives, negatives = _by_kind(scores)
-    allowed = min(int(far * len(negatives) + 1e-9), len(negatives) - 1)
-    bar = np.sort(negatives)[len(negatives) - 1 - allowed]  # this negative, and what lies below it, must be refused
+    positives, negatives = by_kind(scores.similarities, scores.same)
+    bar, allowed = bar_at_far(negatives, far)
     above = scores.similarities[scores.similarities > bar]
     low, high = np.quantile(_bootstrap_tar(positives, negatives, allowed, resamples, seed), [(1 - level) / 2, (1 + level) / 2])
     return TarAtFar(
@@ -167,6 +169,17 @@ def tar_at_far(scores: Scores, far: float = 1e-3, *, resamples: int = 2000, leve
         negatives=len(negatives),
         false_accepts=int(np.sum(negatives > bar)),
     )
+
+
+def bar_at_far(negatives: NDArray[np.floating], far: float) -> tuple[float, int]:
+    """What must be refused for a false accept rate of at most ``far``.
+
+    Returns:
+        The largest score of ``negatives`` that must be refused, with what lies below it; and how many of them may lie above.
+    """
+    allowed = min(int(far * len(negatives) + 1e-9), len(negatives) - 1)
+    rank = len(negatives) - 1 - allowed
+    return float(np.partition(negatives, rank)[rank]), allowed
 
 
 def _bootstrap_tar(
@@ -191,18 +204,33 @@ def equal_error_rate(scores: Scores) -> float:
     Raises:
         ValueError: no pairs of one kind.
     """
-    positives, negatives = _by_kind(scores)
-    levels = np.append(np.unique(scores.similarities), np.inf)
-    false_accepts = 1 - np.searchsorted(np.sort(negatives), levels) / len(negatives)
+    return equal_rate(*error_rates(*by_kind(scores.similarities, scores.same)))
+
+
+def error_rates(
+    positives: NDArray[np.floating], negatives: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False rejects and false accepts, 0..1, at each score as the threshold, from the smallest up, and above all of them."""
+    levels = np.append(np.unique(np.concatenate([positives, negatives])), np.inf)
     false_rejects = np.searchsorted(np.sort(positives), levels) / len(positives)
+    return false_rejects, 1 - np.searchsorted(np.sort(negatives), levels) / len(negatives)
+
+
+def equal_rate(false_rejects: NDArray[np.float64], false_accepts: NDArray[np.float64]) -> float:
+    """Where the rates that `error_rates` gives are equal, interpolated between neighbouring scores."""
     gap = false_rejects - false_accepts  # from -1 up to 1
     after = int(np.argmax(gap >= 0))
     share = -gap[after - 1] / (gap[after] - gap[after - 1])
     return float(false_rejects[after - 1] + share * (false_rejects[after] - false_rejects[after - 1]))
 
 
-def _by_kind(scores: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    positives, negatives = scores.similarities[scores.same], scores.similarities[~scores.same]
+def by_kind(similarities: NDArray[F], same: NDArray[np.bool_]) -> tuple[NDArray[F], NDArray[F]]:
+    """The scores of same-person pairs and of different-person pairs.
+
+    Raises:
+        ValueError: no pairs of one kind.
+    """
+    positives, negatives = similarities[same], similarities[~same]
     if not len(positives) or not len(negatives):
         raise ValueError("both pairs of the same and pairs of different people are needed")
     return positives, negatives

@@ -15,11 +15,10 @@ from tqdm import tqdm
 
 from facette.cache import Cache, fingerprint, key_of
 from facette.data.lfw import ALIGNED, RAW, Pairs, Photos, read_pairs
-from facette.evaluation.embed_photos import CHUNK, central_face
+from facette.evaluation.embed_photos import CHUNK, central_crop
 from facette.evaluation.evaluate import CHOOSING_FOLDS, fits_aligned_crop, judge
 from facette.finder import find_with
 from facette.model import Model
-from facette_runtime.align import align
 from facette_runtime.embed import normalize
 from facette_runtime.engines.base import Engine
 from facette_runtime.preprocess import to_network
@@ -141,9 +140,7 @@ def _cut(photos: Photos, names: Sequence[str], embedder: Model, detector: Model)
     width, height = embedder.image.size_wh
     crops = np.zeros((len(names), height, width, 3), np.uint8)
     for index, name in enumerate(tqdm(names, desc="cut LFW's faces", unit="photo", leave=False, disable=None)):
-        photo = photos.read(name)
-        faces = find(photo)
-        if len(faces):
-            crop = align(photo, faces.landmarks_xy[central_face(faces, photo)], embedder.alignment)
+        crop = central_crop(find, photos.read(name), embedder.alignment)
+        if crop is not None:
             crops[index] = to_network(crop, embedder.image.color_order)
     return crops
