@@ -36,7 +36,7 @@ from facette.reference import reference_engine
 from facette.tables import table
 from facette_runtime.detect import Detector
 from facette_runtime.machine import Machine, describe_machine
-from harness import data_and_weights, new_parser, run_benchmark
+from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 
 DETECTOR = "retinaface-mobilenet025"
 FACES = "utkface-128.zip"
@@ -77,8 +77,7 @@ class Result:
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"holds {FACES} and LFW (or FACETTE_DATA)")
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="holds both networks' safetensors (or FACETTE_WEIGHTS)")
+    add_data_and_weights(parser, data=f"{FACES} and LFW", weights="both networks' safetensors")
     parser.add_argument("--steps", type=int, default=400, help="of training, 32 faces each (default: %(default)s)")
     parser.add_argument("--faces", type=int, default=6000, help="to train on (default: %(default)s)")
     parser.add_argument("--run", type=Path, metavar="FOLDER", help="keeps the run, so that it can go on (default: a temporary one)")

@@ -29,7 +29,7 @@ from facette_runtime.embed import normalize
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from facette_runtime.manifest import EmbeddingDecoder
-from harness import data_and_weights, new_parser, run_benchmark
+from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 from lfw_crops import DETECTOR, Contender, central_crops
 
 NETWORKS = sorted(name for name, entry in CATALOGUE.items() if isinstance(entry.decoder, EmbeddingDecoder))
@@ -60,8 +60,7 @@ def main() -> int:
     parser = new_parser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="safetensors of the network")
     parser.add_argument("--network", required=True, choices=NETWORKS, metavar="NAME", help=f"one of {', '.join(NETWORKS)}")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW's pairs and photos (or FACETTE_DATA)")
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {DETECTOR}.safetensors (or FACETTE_WEIGHTS)")
+    add_data_and_weights(parser, data="LFW's pairs and photos", weights=f"{DETECTOR}.safetensors")
     return run_benchmark(
         parser, lambda arguments: run(*data_and_weights(arguments), arguments.network, arguments.files), print_result
     )

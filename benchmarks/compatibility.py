@@ -29,7 +29,7 @@ from facette_runtime.embed import normalize
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from facette_runtime.types import FloatArray
-from harness import data_and_weights, new_parser, run_benchmark
+from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 from lfw_crops import DETECTOR, Contender, central_crops
 
 NETWORKS = ("facette-embed", "facette-embed-xs")
@@ -74,8 +74,7 @@ class Result:
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW's pairs and photos (or FACETTE_DATA)")
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {DETECTOR}.safetensors (or FACETTE_WEIGHTS)")
+    add_data_and_weights(parser, data="LFW's pairs and photos", weights=f"{DETECTOR}.safetensors")
     parser.add_argument("--folds", type=int, default=10, metavar="N", help="only the first N folds (10)")
     parser.add_argument("--network", default=NETWORKS[0], choices=NETWORKS, help="Facette's (default: %(default)s)")
     return run_benchmark(

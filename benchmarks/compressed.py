@@ -29,7 +29,7 @@ from facette.target import load_target
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
-from harness import data_and_weights, new_parser, run_benchmark
+from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 
 RECIPES = ("retinaface-mobilefacenet", "mobilefacenet-relu", "mobilefacenet-half", "mobilefacenet-quarter", "mobilefacenet-small")
 
@@ -93,8 +93,7 @@ class Shipped:
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="LFW and UTKFace (or FACETTE_DATA)")
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="the public weights (or FACETTE_WEIGHTS)")
+    add_data_and_weights(parser, data="LFW and UTKFace", weights="the public weights")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), metavar="NAME", help="of MobileFaceNet-y1 (default: all)")
     parser.add_argument("--seconds", type=float, default=30.0, help="wall time of the measurement")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="accuracy against latency, size as area (.png or .svg)")

@@ -39,7 +39,7 @@ from facette_runtime.engines import open_engine
 from facette_runtime.engines.base import Engine
 from facette_runtime.machine import Machine, describe_machine
 from facette_runtime.types import Detections, FloatArray, Image
-from harness import data_and_weights, new_parser, run_benchmark
+from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 
 TEACHER = "retinaface-mobilenet025"
 CROWDS = "facemask853.zip"
@@ -106,8 +106,7 @@ class Contender:
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="holds LFW and facemask853.zip (or FACETTE_DATA)")
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {TEACHER}.safetensors (or FACETTE_WEIGHTS)")
+    add_data_and_weights(parser, data="LFW and facemask853.zip", weights=f"{TEACHER}.safetensors")
     parser.add_argument("--size", type=_numbers("x", 2), default=(320, 240), metavar="WxH", help="the networks' input (320x240)")
     parser.add_argument("--folds", type=_numbers("-", 2), default=(1, 10), metavar="FIRST-LAST", help="LFW folds (1-10)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every Nth LFW photo")

@@ -35,7 +35,7 @@ from facette.target import load_target
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
-from harness import data_and_weights, new_parser, run_benchmark
+from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 
 ENGINES = ("onnxruntime", "litert", "openvino")
 NAIVE = "naive static int8, ONNX Runtime"
@@ -83,8 +83,7 @@ class Result:
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="LFW and UTKFace (or FACETTE_DATA)")
-    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="the public weights (or FACETTE_WEIGHTS)")
+    add_data_and_weights(parser, data="LFW and UTKFace", weights="the public weights")
     parser.add_argument("--seconds", type=float, default=30.0, help="wall time of the measurement")
     return run_benchmark(parser, run, print_result)
 

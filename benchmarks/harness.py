@@ -42,6 +42,12 @@ def run_benchmark(
     return 0
 
 
+def add_data_and_weights(parser: argparse.ArgumentParser, data: str, weights: str) -> None:
+    """The options that `data_and_weights` reads; ``data`` and ``weights`` say what the folders hold."""
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"holds {data} (or FACETTE_DATA)")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help=f"holds {weights} (or FACETTE_WEIGHTS)")
+
+
 def data_and_weights(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """The folders of ``--data`` and ``--weights``, or of FACETTE_DATA and FACETTE_WEIGHTS.
 
