@@ -19,12 +19,12 @@ from facette.data.faces import aligned_crops, open_faces
 from facette.loading import SearchPath
 from facette.model import Model
 from facette.nets.dlib_resnet import CHIP_SIZE, DlibResNet, DlibResNetConfig, chip_alignment
-from facette.toml_file import read_toml
 from facette.train.augment import Augmentation, augment, central
 from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
 from facette.train.embedder import EmbedderRecipe, Round, train_embedder
 from facette.train.log import read_log
 from facette.train.loop import LoopConfig, fit, learning_rate, pick_precision
+from facette.train.recipe_file import read_training_recipe
 from facette.train.teacher import embed, torch_network
 from facette.weights import read_weights
 from facette.zoo import load_card
@@ -292,6 +292,6 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["facette-embed", "facette-embed-xs"])
 def test_the_shipped_recipes_make_what_the_cards_tell(name: str) -> None:
-    student = read_toml(EmbedderRecipe, RECIPES / f"{name}.toml").student
+    student = read_training_recipe(EmbedderRecipe, RECIPES / f"{name}.toml").student
     assert student is not None
     assert to_dict(student).items() >= {key: list(widths) for key, widths in load_card(name).widths.items()}.items()

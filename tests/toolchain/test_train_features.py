@@ -20,7 +20,6 @@ from facette.data.faces import Faces, open_faces
 from facette.loading import SearchPath
 from facette.model import Model
 from facette.recipe import EmbedderRecipe as NetworkRecipe
-from facette.toml_file import read_toml
 from facette.train.augment import Augmentation
 from facette.train.crops import labelled_crops, mirrored
 from facette.train.distillation import Agreement, LossWeights
@@ -29,6 +28,7 @@ from facette.train.hints import Hints
 from facette.train.log import read_log
 from facette.train.loop import LoopConfig
 from facette.train.margin import UNKNOWN, Margin, MarginHead, classes_of
+from facette.train.recipe_file import read_training_recipe
 from facette.train.teacher import Teacher
 from facette.train.teachers import Teachers
 from facette.weights import read_weights
@@ -268,7 +268,7 @@ network = "facette-embed"
 def test_every_key_of_a_recipe_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(FULL_RECIPE)
-    recipe = read_toml(EmbedderRecipe, path)
+    recipe = read_training_recipe(EmbedderRecipe, path)
     assert recipe.network == NetworkRecipe("mobilefacenet-y1")
     assert [teacher.network for teacher in recipe.teachers] == ["mobilefacenet-y1", "facette-embed"]
     assert [each.views for each in recipe.rounds] == [2, 3]
@@ -276,7 +276,33 @@ def test_every_key_of_a_recipe_is_read(tmp_path: Path) -> None:
     assert recipe.hints == Hints((("stage4", "stage4"),), "attention", 0.5)
     path.write_text(FULL_RECIPE.replace("combine =", "combined ="))
     with pytest.raises(FacetteError, match="known keys: name, data"):
-        read_toml(EmbedderRecipe, path)
+        read_training_recipe(EmbedderRecipe, path)
+
+
+def test_a_round_takes_what_it_leaves_out_from_the_round_before(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(FULL_RECIPE + "\n[[rounds]]\nloop.seed = 7\n")
+    first, second, third = read_training_recipe(EmbedderRecipe, path).rounds
+    assert first.augmentation == second.augmentation == Augmentation(rotation_degrees=5.0)
+    assert second.loop == dataclasses.replace(first.loop, seed=1, steps=5, learning_rate=1e-4)
+    assert third == dataclasses.replace(second, loop=dataclasses.replace(second.loop, seed=7))
+
+
+@pytest.mark.parametrize(
+    ("rounds", "message"),
+    [
+        ("rounds = 2", "rounds"),
+        ("rounds = [{ views = 2 }, 3]", "rounds"),
+        ("[[rounds]]\nview = 2", "known keys: views, loop"),
+        ("[[rounds]]\nviews = 2", "loop"),
+    ],
+)
+def test_rounds_that_are_none_are_refused(tmp_path: Path, rounds: str, message: str) -> None:
+    path = tmp_path / "mine.toml"
+    head = FULL_RECIPE[: FULL_RECIPE.index("[[rounds]]")]
+    path.write_text(f"{head}\n{rounds}\n")
+    with pytest.raises(FacetteError, match=message):
+        read_training_recipe(EmbedderRecipe, path)
 
 
 def test_labels_follow_the_faces_that_were_found(data: Path) -> None:

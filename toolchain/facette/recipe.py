@@ -16,7 +16,7 @@ from facette.passes.prune import Prune
 from facette.passes.qat import Qat
 from facette.passes.sparsify import Sparsify
 from facette.passes.swap_activation import SwapActivation
-from facette.toml_file import parse_toml
+from facette.toml_file import laid_over, parse_toml
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import (
     Alignment,
@@ -191,17 +191,4 @@ def _values(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     base = values.get("extends")
     if not isinstance(base, str):  # if it is anything else, the schema says so
         return values
-    return _laid_over(_values(_find(base, path.parent), (*extending, path.resolve())), values)
-
-
-def _laid_over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    found = dict(base)
-    for key, value in own.items():
-        under = base.get(key)
-        if isinstance(under, dict) and isinstance(value, dict):
-            found[key] = _laid_over(under, value)
-        elif key == "passes" and isinstance(under, list) and isinstance(value, list):
-            found[key] = [*under, *value]
-        else:
-            found[key] = value
-    return found
+    return laid_over(_values(_find(base, path.parent), (*extending, path.resolve())), values, followed=("passes",))

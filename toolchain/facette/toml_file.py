@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,3 +39,17 @@ def parse_toml(path: Path) -> dict[str, Any]:
         raise FacetteError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FacetteError(f"{path}: not TOML: {error}") from None
+
+
+def laid_over(base: Mapping[str, Any], own: Mapping[str, Any], followed: Collection[str] = ()) -> dict[str, Any]:
+    """Plain values over those that they go on from: tables key by key, all else whole; lists of ``followed`` keys are joined."""
+    found = dict(base)
+    for key, value in own.items():
+        under = base.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            found[key] = laid_over(under, value, followed)
+        elif key in followed and isinstance(under, list) and isinstance(value, list):
+            found[key] = [*under, *value]
+        else:
+            found[key] = value
+    return found

@@ -16,6 +16,7 @@ _EXAMPLES = """  facette train detector --data data/ --teacher retinaface-mobile
 An embedder's recipe names the student (widths of a network cut out of dlib's, or any network), its teachers (none: dlib's
 original; several: an ensemble), and may ask for hints of the teacher's features, a margin softmax on the data's labels, and a
 TensorBoard log. Data are zip files, folders with a sub-folder for each person, or CSV files with the columns path,label.
+A round of a recipe takes what it does not say from the round before it.
 
 A run that was cut off goes on exactly where its last checkpoint was: give the same command again. Another recipe is refused, except
 for a round more, which goes on from the finished run."""
@@ -58,11 +59,11 @@ def _recipe_path(name: str) -> Path:
 
 
 def _train_detector(recipe: Path, data: Path, teacher: Path, run_dir: Path) -> None:
-    from facette.toml_file import read_toml
     from facette.train.detector import train_detector
     from facette.train.detector_recipe import DetectorTraining
+    from facette.train.recipe_file import read_training_recipe
 
-    print(train_detector(read_toml(DetectorTraining, recipe), data, teacher, run_dir))
+    print(train_detector(read_training_recipe(DetectorTraining, recipe), data, teacher, run_dir))
 
 
 def _train_embedder(recipe: Path, data: Path, finder_weights: Path, weights: Path | None, run_dir: Path) -> None:
@@ -70,14 +71,14 @@ def _train_embedder(recipe: Path, data: Path, finder_weights: Path, weights: Pat
     from facette.loading import SearchPath, load_detector
     from facette.recipe import DetectorRecipe
     from facette.reference import reference_engine
-    from facette.toml_file import read_toml
     from facette.train.embedder import EmbedderRecipe, load_teachers, train_embedder
+    from facette.train.recipe_file import read_training_recipe
     from facette_runtime.detect import Detector
 
     path = str(finder_weights.resolve())
     finder = load_detector(DetectorRecipe("retinaface-mobilenet025", path), SearchPath(finder_weights.parent))
     detect = Detector(reference_engine(finder), detector_entry(finder, REFERENCE))
-    settings = read_toml(EmbedderRecipe, recipe)
+    settings = read_training_recipe(EmbedderRecipe, recipe)
     search = SearchPath(recipe.parent, weights)
     agreement = train_embedder(settings, data, run_dir, detect, load_teachers(settings, search), search)
     made = run_dir / f"{settings.name}.safetensors"
