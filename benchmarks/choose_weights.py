@@ -78,9 +78,9 @@ def run(data: Path, weights: Path, network: str, files: Sequence[Path]) -> Resul
     contenders = [Contender(model) for model in models]
     pairs = read_pairs(data).select(CHOOSING_FOLDS)
     people, embeddings = [], []
-    for name, crop in zip(pairs.photos, central_crops(pairs, data, weights, alignment), strict=True):
+    for person, crop in zip(pairs.people, central_crops(pairs, data, weights, alignment), strict=True):
         if crop is not None:
-            people.append(name.split("/")[0])
+            people.append(person)
             embeddings.append([contender(crop) for contender in contenders])
     if not people:
         raise FacetteError(f"{data}: no face found in any photo")

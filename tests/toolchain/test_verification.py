@@ -46,7 +46,7 @@ def colours() -> VerificationSet:
             second += [2 * person + 1, 2 * other]
             same += [True, False]
             folds += [fold, fold]
-    names = tuple(f"p{index:02d}" for index in range(2 * PEOPLE))
+    names = tuple(f"p{index // 2:02d}/{index % 2}" for index in range(2 * PEOPLE))
     found = np.arange(2 * PEOPLE) != 5
     pairs = Pairs(names, np.array(first), np.array(second), np.array(same), np.array(folds))
     return VerificationSet("colours", crops.reshape(-1, 4, 4, 3), found, pairs)
@@ -66,6 +66,12 @@ def test_folds_are_judged_as_if_each_choice_were_alone(colours: VerificationSet)
     assert together == [verify(ByColour(), _select(colours, folds)) for folds in choices]
     assert len({found.accuracy for found in together}) > 1
     assert [found.pairs for found in together] == [48, 48, 160]
+
+
+def test_all_pairs_are_of_the_photos_with_a_face(colours: VerificationSet) -> None:
+    everyone = verify(ByColour(), colours).all_pairs
+    photos = 2 * PEOPLE - 1  # one has no face
+    assert (everyone.same, everyone.same + everyone.different) == (PEOPLE - 1, photos * (photos - 1) // 2)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from facette.candidates import STAND_IN, Candidate
 from facette.evaluation.agreement import Agreement
+from facette.evaluation.verification import Verification
 from facette.islands import FloatIsland, float_islands
 from facette.tables import table
 from facette.tensorrt_host.result import HostBuild, NotChecked
@@ -17,6 +18,8 @@ from facette_runtime.schema import from_dict
 
 COMPILE_REPORT_FILE = "report/compile.json"
 """Where it lies in the bundle."""
+GATE_HEADERS = ("LFW 1–5 %", "TAR@FAR=1e-3 %", "both over all pairs")
+"""Accuracy and TAR on the listed pairs of LFW's choosing folds, then over all pairs of their photos, by which a loss is judged."""
 STOCK = ("onnxruntime", "fp32", "stock")
 """Engine, precision and form that speed-ups are told against."""
 
@@ -35,8 +38,7 @@ class CandidateRow:
         parity: against the uncompiled network.
         verdict: "shipped", or why not.
         ranges: how int8's ranges were found.
-        accuracy, tar, tar_low, tar_high: on LFW's choosing folds, with the 95 % interval of TAR@FAR=1e-3; None where the gate was
-            not asked or had no data.
+        verification: an embedder's on LFW's choosing folds; None where the gate was not asked or had no data.
         agreement: a detector's with the original; None where the gate was not asked.
         islands: operators left in float, of an int8 candidate that may ship.
         host_build: what TensorRT on the workstation said to it; None for other engines.
@@ -54,10 +56,7 @@ class CandidateRow:
     parity: dict[str, Parity] | None
     verdict: str
     ranges: str | None = None
-    accuracy: float | None = None
-    tar: float | None = None
-    tar_low: float | None = None
-    tar_high: float | None = None
+    verification: Verification | None = None
     agreement: Agreement | None = None
     islands: tuple[FloatIsland, ...] = ()
     host_build: HostBuild | NotChecked | None = None
@@ -75,7 +74,7 @@ class PassRow:
         bytes: of the weights in fp32.
         latency_ms: fp32, in the target's first engine and graph form, all passes interleaved in one run; None where the host can't
             stand in for the target.
-        accuracy, tar, tar_low, tar_high, agreement: as in `CandidateRow`.
+        verification, agreement: as in `CandidateRow`.
         verdict: "passes", "not the last pass" or why the result is refused.
     """
 
@@ -86,10 +85,7 @@ class PassRow:
     parameters: int | None
     bytes: int | None
     latency_ms: float | None
-    accuracy: float | None
-    tar: float | None
-    tar_low: float | None
-    tar_high: float | None
+    verification: Verification | None
     agreement: Agreement | None
     verdict: str
 
@@ -130,9 +126,9 @@ def to_table(report: CompileReport) -> str:
     """The decision table for people: the passes, if there are any, then the candidates."""
     parts = []
     if report.passes:
-        headers = ["network", "pass", "settings", "M MACs", "K parameters", "ms (fp32)", "accuracy %", "TAR@FAR=1e-3 %", "verdict"]
+        headers = ["network", "pass", "settings", "M MACs", "K parameters", "ms (fp32)", *GATE_HEADERS, "verdict"]
         parts.append(table(headers, [_pass_cells(row) for row in report.passes]))
-    headers = ["network", "engine", "precision", "form", "ranges", "KB", "ms (median)", "× stock", "cosine", "accuracy %", "TAR %"]
+    headers = ["network", "engine", "precision", "form", "ranges", "KB", "ms (median)", "× stock", "cosine", *GATE_HEADERS]
     parts.append(table([*headers, "verdict"], [_candidate_cells(row) for row in report.rows]))
     builds = [f"{row.role} {row.precision}, form {row.form}: {row.host_build.summary}" for row in report.rows if row.host_build]
     if builds:
@@ -144,6 +140,20 @@ def to_table(report: CompileReport) -> str:
     return "\n\n".join(parts)
 
 
+def gate_cells(row: CandidateRow | PassRow) -> list[str]:
+    """What the gate measured, under `GATE_HEADERS`."""
+    if row.agreement is not None:
+        return [f"{row.agreement.recall:.1%} found", f"landmarks {row.agreement.landmark_shift:.1%}", ""]
+    if row.verification is None:
+        return ["", "", ""]
+    listed, everyone = row.verification, row.verification.all_pairs
+    return [
+        f"{100 * listed.accuracy:.2f}",
+        f"{100 * listed.tar:.2f} ({100 * listed.tar_low:.1f}–{100 * listed.tar_high:.1f})",
+        f"{100 * everyone.accuracy:.2f}, {100 * everyone.tar_at(1e-3):.2f}",
+    ]
+
+
 def _pass_cells(row: PassRow) -> list[str]:
     return [
         row.role,
@@ -152,7 +162,7 @@ def _pass_cells(row: PassRow) -> list[str]:
         "" if row.macs is None else f"{row.macs / 1e6:.1f}",
         "" if row.parameters is None else f"{row.parameters / 1e3:.0f}",
         _number(row.latency_ms, 2),
-        *_gate_cells(row),
+        *gate_cells(row),
         row.verdict,
     ]
 
@@ -169,7 +179,7 @@ def _candidate_cells(row: CandidateRow) -> list[str]:
         _number(row.latency_ms, 2),
         _number(row.speedup, 2),
         _number(cosine, 6),
-        *_gate_cells(row),
+        *gate_cells(row),
         row.verdict,
     ]
 
@@ -177,14 +187,6 @@ def _candidate_cells(row: CandidateRow) -> list[str]:
 def _island_cells(island: FloatIsland) -> list[str]:
     share = "" if island.share is None else f"{island.share * 100:.1f}"
     return [island.operator, island.name, "" if island.elements is None else str(island.elements), share]
-
-
-def _gate_cells(row: CandidateRow | PassRow) -> list[str]:
-    if row.agreement is not None:
-        return [f"{row.agreement.recall:.1%} found", f"landmarks {row.agreement.landmark_shift:.1%}"]
-    if row.accuracy is None or row.tar is None or row.tar_low is None or row.tar_high is None:
-        return ["", ""]
-    return [f"{row.accuracy:.2%}"[:-1], f"{row.tar * 100:.2f} ({row.tar_low * 100:.1f}–{row.tar_high * 100:.1f})"]
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -197,7 +199,6 @@ def _stock_ms(tried: Sequence[Candidate]) -> float | None:
 
 def _row(role: str, candidate: Candidate, shipped: Candidate, stock_ms: float | None) -> CandidateRow:
     latency = candidate.latency
-    measured = candidate.judgement.verification if candidate.judgement else None
     return CandidateRow(
         role=role,
         engine=candidate.engine,
@@ -210,10 +211,7 @@ def _row(role: str, candidate: Candidate, shipped: Candidate, stock_ms: float | 
         latency_high_ms=latency.high if latency else None,
         speedup=stock_ms / latency.median if latency and stock_ms else None,
         parity=candidate.parity,
-        accuracy=measured.accuracy if measured else None,
-        tar=measured.tar if measured else None,
-        tar_low=measured.tar_low if measured else None,
-        tar_high=measured.tar_high if measured else None,
+        verification=candidate.judgement.verification if candidate.judgement else None,
         agreement=candidate.judgement.agreement if candidate.judgement else None,
         islands=_islands(candidate),
         host_build=candidate.host_build,

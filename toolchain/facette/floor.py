@@ -10,8 +10,9 @@ class Floor:
     """How much a network may lose against the one that the recipe names, before any pass.
 
     Attributes:
-        max_accuracy_drop, max_tar_drop: in percentage points on LFW's choosing folds; TAR at a false accept rate of 1e-3.
-        min_accuracy, min_tar: in percent, whatever the original reaches.
+        max_accuracy_drop, max_tar_drop: in percentage points over all pairs of photos in LFW's choosing folds; TAR at a false
+            accept rate of 1e-3.
+        min_accuracy, min_tar: in percent on the pairs that these folds list, whatever the original reaches.
         max_error_share: by rounding, an embedding may move by this share of the way from identical to just matching:
             1 − cosine ≤ share × (1 − match threshold).
         min_recall: of the faces that the original detector finds, 0..1.

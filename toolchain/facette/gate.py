@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 from facette.cache import Cache, fingerprint, key_of
 from facette.evaluation.agreement import Agreement, agreement, detections
@@ -15,6 +15,7 @@ from facette.model import Model
 from facette.reference import reference_engine
 from facette_runtime.engines.base import Engine
 from facette_runtime.manifest import Parity
+from facette_runtime.schema import from_dict, to_dict
 from facette_runtime.types import Detections, Image
 
 
@@ -82,8 +83,8 @@ class EmbedderGate:
     def _verify(self, engine: Engine, digest: str) -> Verification:
         assert self._test is not None
         test = self._test
-        key = key_of("verification", digest, engine.name, test.digest)
-        return Verification(**cast(dict[str, Any], self._cache.json(key, lambda: asdict(verify(engine, test, "LFW")))))
+        key = key_of("verification", Verification.__slots__, digest, engine.name, test.digest)
+        return from_dict(Verification, self._cache.json(key, lambda: to_dict(verify(engine, test, "LFW"))), "verification")
 
     def _drift(self, parity: Mapping[str, Parity], threshold: float) -> str | None:
         least = 1 - self._floor.max_error_share * (1 - threshold)
@@ -98,14 +99,25 @@ class EmbedderGate:
 
 
 def verification_shortfall(measured: Verification, original: Verification, floor: Floor) -> str | None:
-    """Why a network's accuracy is not enough, or None."""
-    accuracy, tar = measured.accuracy * 100, measured.tar * 100
-    least = max(original.accuracy * 100 - floor.max_accuracy_drop, floor.min_accuracy or 0.0)
-    if not accuracy >= least - 1e-9:
-        return f"accuracy {accuracy:.2f} % < {least:.2f} % (the original has {original.accuracy:.2%})"
-    least = max(original.tar * 100 - floor.max_tar_drop, floor.min_tar or 0.0)
-    if not tar >= least - 1e-9:
-        return f"TAR@FAR=1e-3 {tar:.2f} % < {least:.2f} % (the original has {original.tar:.2%})"
+    """Why a network's accuracy is not enough, or None.
+
+    What it may lose is judged over all pairs, for of the few that LFW lists one or two decide between a tenth of a point more or
+    less; what it must reach by those, as accuracies on LFW are usually given.
+    """
+    now, before = measured.all_pairs, original.all_pairs
+    asked = (
+        ("accuracy", measured.accuracy, floor.min_accuracy, None),
+        ("TAR@FAR=1e-3", measured.tar, floor.min_tar, None),
+        ("accuracy over all pairs", now.accuracy, floor.max_accuracy_drop, before.accuracy),
+        ("TAR@FAR=1e-3 over all pairs", now.tar_at(1e-3), floor.max_tar_drop, before.tar_at(1e-3)),
+    )
+    for what, value, bound, had in asked:
+        if bound is None:
+            continue
+        least, why = (bound, "the floor") if had is None else (100 * had - bound, f"the original has {100 * had:.2f} %")
+        if not 100 * value >= least - 1e-9:  # so for NaN too
+            digits = 2 if f"{100 * value:.2f}" != f"{least:.2f}" else 4
+            return f"{what} {100 * value:.{digits}f} % < {least:.{digits}f} % ({why})"
     return None
 
 

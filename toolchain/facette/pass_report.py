@@ -48,7 +48,6 @@ def judge_passes(
         judgement = gate.judge(engine, fingerprint(model), parity, trained=True)
         last = number == len(passes)
         macs, parameters = count_macs(model)
-        measured = judgement.verification
         rows.append(
             PassRow(
                 role=role,
@@ -58,10 +57,7 @@ def judge_passes(
                 parameters=parameters,
                 bytes=None if parameters is None else 4 * parameters,
                 latency_ms=latencies[number],
-                accuracy=measured.accuracy if measured else None,
-                tar=measured.tar if measured else None,
-                tar_low=measured.tar_low if measured else None,
-                tar_high=measured.tar_high if measured else None,
+                verification=judgement.verification,
                 agreement=judgement.agreement,
                 verdict=(judgement.refusal or "passes") if last else f"not the last pass: {judgement.refusal or 'would pass'}",
             )

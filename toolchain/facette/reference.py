@@ -28,7 +28,8 @@ class TorchEngine:
     def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `facette_runtime.engines.base.Engine.run`."""
         with torch.inference_mode():
-            outputs = self._network(torch.from_numpy(tensors[INPUT_NAME]))
+            # A copy where it can't be written to, as torch wants it: crops from the cache can't.
+            outputs = self._network(torch.from_numpy(np.require(tensors[INPUT_NAME], requirements="W")))
         return {name: value.numpy() for name, value in outputs.items()}
 
 

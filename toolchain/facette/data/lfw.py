@@ -36,6 +36,11 @@ class Pairs:
     same: NDArray[np.bool_]
     folds: NDArray[np.int64]
 
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Whom each of ``photos`` shows."""
+        return tuple(name.split("/")[0] for name in self.photos)
+
     def select(self, folds: Sequence[int]) -> Pairs:
         """Only these folds, and only the photos that they name.
 

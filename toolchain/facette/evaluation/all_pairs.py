@@ -36,6 +36,10 @@ class AllPairs:
     eer: float
     tar: tuple[float, ...]
 
+    def tar_at(self, far: float) -> float:
+        """The true accept rate at one of `FARS`."""
+        return self.tar[FARS.index(far)]
+
 
 def verify_all_pairs(embeddings: FloatArray, people: Sequence[str]) -> AllPairs:
     """Compares every photo with every other by cosine.

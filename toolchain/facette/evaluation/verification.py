@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from facette.cache import Cache, fingerprint, key_of
 from facette.data.lfw import ALIGNED, RAW, Pairs, Photos, read_pairs
+from facette.evaluation.all_pairs import AllPairs, verify_all_pairs
 from facette.evaluation.embed_photos import CHUNK, central_crop
 from facette.evaluation.evaluate import CHOOSING_FOLDS, fits_aligned_crop, judge
 from facette.finder import find_with
@@ -56,6 +58,7 @@ class Verification:
         tar, tar_low, tar_high: at a false accept rate of 1e-3, with its 95 % bootstrap interval.
         threshold: cosine that decides most of these pairs rightly.
         pairs: how many.
+        all_pairs: the same photos, each compared with every other; those without a face are left out.
     """
 
     accuracy: float
@@ -64,6 +67,7 @@ class Verification:
     tar_high: float
     threshold: float
     pairs: int
+    all_pairs: AllPairs
 
 
 def verification_set(
@@ -131,7 +135,8 @@ def _embed(engine: Engine, against: VerificationSet, label: str | None) -> Float
 def _judged(embeddings: FloatArray, found: np.ndarray, pairs: Pairs) -> Verification:
     result = judge(pairs, embeddings, found, shipped_threshold=0.0)
     tar = result.tar
-    return Verification(result.accuracy.mean, tar.tar, tar.low, tar.high, result.threshold, result.pairs)
+    everyone = verify_all_pairs(embeddings[found], list(compress(pairs.people, found)))
+    return Verification(result.accuracy.mean, tar.tar, tar.low, tar.high, result.threshold, result.pairs, everyone)
 
 
 def _cut(photos: Photos, names: Sequence[str], embedder: Model, detector: Model) -> Image:

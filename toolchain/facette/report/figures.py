@@ -164,17 +164,16 @@ def candidates_figure(rows: Sequence[CandidateRow]) -> str | None:
         return _finish_bars(figure, axes, "ms: bar median, line quartiles; × stock", room=0.22)
 
 
-def pareto_figure(rows: Sequence[CandidateRow]) -> str:
-    """Candidates whose accuracy and latency were both measured; those that no other beats are joined."""
+def pareto_figure(rows: Sequence[CandidateRow]) -> str | None:
+    """Candidates whose accuracy and latency were both measured, those that no other beats joined; None where none were."""
+    measured = [(row, row.verification.accuracy, row.latency_ms) for row in rows if row.verification and row.latency_ms is not None]
+    if not measured:
+        return None
     points = []
-    for row in rows:
-        assert row.accuracy is not None
-        assert row.latency_ms is not None
-        beaten = any((o.accuracy or 0) > row.accuracy and (o.latency_ms or 0) < row.latency_ms for o in rows)
+    for row, accuracy, latency in measured:
+        beaten = any(better > accuracy and faster < latency for _, better, faster in measured)
         label = f"{row.engine} {row.precision} {row.form}"
-        points.append(
-            Point(label, row.accuracy, row.latency_ms, row.bytes or 0, on_front=not beaten, best=row.verdict == "shipped")
-        )
+        points.append(Point(label, accuracy, latency, row.bytes or 0, on_front=not beaten, best=row.verdict == "shipped"))
     return to_svg(front_figure(points, "LFW accuracy, %", "latency, ms"))
 
 

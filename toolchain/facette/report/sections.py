@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from facette.compile_report import CandidateRow, CompileReport, PassRow
+from facette.compile_report import GATE_HEADERS, CandidateRow, CompileReport, gate_cells
 from facette.report.data import Picture, Recognition, Run
 from facette.report.elements import card, grid, heading, note, picture_card, section, table, tiles
 from facette.report.figures import (
@@ -129,10 +129,10 @@ def candidates(compiled: CompileReport) -> list[str]:
         figure = candidates_figure([row for row in compiled.rows if row.role == role])
         if figure:
             figures.append(card(figure, role.capitalize()))
-    judged = [row for row in compiled.rows if row.accuracy is not None and row.latency_ms is not None]
-    if judged:
-        figures.append(card(pareto_figure(judged), "Accuracy against latency"))
-    headers = ["network", "candidate", "KB", "ms", "× stock", "cosine", "LFW %", "TAR %", "verdict"]
+    front = pareto_figure(compiled.rows)
+    if front:
+        figures.append(card(front, "Accuracy against latency"))
+    headers = ["network", "candidate", "KB", "ms", "× stock", "cosine", *GATE_HEADERS, "verdict"]
     rows, shipped = [_candidate(row) for row in compiled.rows], [row.verdict == "shipped" for row in compiled.rows]
     threads = f"{compiled.threads} thread{'s' if compiled.threads > 1 else ''}. "
     return [
@@ -147,7 +147,7 @@ def candidates(compiled: CompileReport) -> list[str]:
 def _passes(compiled: CompileReport) -> list[str]:
     if not compiled.passes:
         return []
-    headers = ["network", "pass", "settings", "M MACs", "K parameters", "ms, fp32", "LFW %", "TAR %", "verdict"]
+    headers = ["network", "pass", "settings", "M MACs", "K parameters", "ms, fp32", *GATE_HEADERS, "verdict"]
     rows = [
         [
             row.role,
@@ -156,18 +156,12 @@ def _passes(compiled: CompileReport) -> list[str]:
             "" if row.macs is None else f"{row.macs / 1e6:.1f}",
             "" if row.parameters is None else f"{row.parameters / 1e3:.0f}",
             "" if row.latency_ms is None else f"{row.latency_ms:.2f}",
-            *_accuracy(row),
+            *gate_cells(row),
             row.verdict,
         ]
         for row in compiled.passes
     ]
     return [card(table(headers, rows), "What each pass did")]
-
-
-def _accuracy(row: CandidateRow | PassRow) -> list[str]:
-    if row.accuracy is None or row.tar is None or row.tar_low is None or row.tar_high is None:
-        return ["", ""]
-    return [f"{row.accuracy * 100:.2f}", f"{row.tar * 100:.1f} ({row.tar_low * 100:.1f}–{row.tar_high * 100:.1f})"]
 
 
 def _candidate(row: CandidateRow) -> list[str]:
@@ -179,7 +173,7 @@ def _candidate(row: CandidateRow) -> list[str]:
         "" if row.latency_ms is None else f"{row.latency_ms:.2f}",
         "" if row.speedup is None else f"{row.speedup:.2f}",
         "" if cosine is None else f"{cosine:.6f}",
-        *_accuracy(row),
+        *gate_cells(row),
         row.verdict,
     ]
 
