@@ -24,7 +24,8 @@ _EXAMPLES = """  facette compile --target x86-cpu
   facette compile --target my-board.toml --recipe my-recipe.toml --output robot.facette
 
 int8 must earn its place: it ships only where it is faster than float and passes the gate. With --data the gate is LFW
-verification on folds 1 to 5 against the uncompressed network; without, the embeddings' distance from it."""
+verification on folds 1 to 5 against the uncompressed network, a loss judged over all pairs that their photos make, a floor or
+budget by the pairs that they list; without, the embeddings' distance from it."""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
