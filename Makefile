@@ -7,6 +7,8 @@ TORCH  ?= torch==2.13.0
 # TensorRT for RTX compiles Jetson graphs on a host without a GPU; its dependencies are CUDA libraries that this needs none of.
 TENSORRT ?= tensorrt-rtx-cu13-bindings onnxruntime-ep-nv-tensorrt-rtx-cu13
 OUT    ?= out
+# Tests run in as many processes as there are cores, four at most; what a file's tests share is made once.
+PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: help demo test lint bench clean
 
@@ -17,7 +19,7 @@ demo: $(VENV)/.installed  ## Compile for this machine, run a virtual camera, wri
 	$(BIN)/facette demo --output $(OUT)
 
 test: $(VENV)/.developer  ## Run the tests; those that need data skip unless FACETTE_DATA names it
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: $(VENV)/.developer  ## Check style and types
 	$(BIN)/ruff check .
