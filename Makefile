@@ -7,6 +7,8 @@ TORCH  ?= torch==2.13.0
 # TensorRT for RTX compiles Jetson graphs on a host without a GPU; its dependencies are CUDA libraries that this needs none of.
 TENSORRT ?= tensorrt-rtx-cu13-bindings onnxruntime-ep-nv-tensorrt-rtx-cu13
 OUT    ?= out
+# Python compiles what it imports on first use; compiling every file of torch beforehand takes longer than the demo.
+PIP    := $(BIN)/pip install --quiet --no-compile
 # Tests run in as many processes as there are cores, four at most; what a file's tests share is made once.
 PYTEST := $(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
@@ -33,12 +35,12 @@ bench: $(VENV)/.developer  ## Compare with stock ONNX Runtime, side by side in o
 
 $(VENV)/.installed: pyproject.toml runtime/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(TORCH) -e './runtime[onnxruntime,litert]' -e '.[litert]'
+	$(PIP) $(TORCH) -e './runtime[onnxruntime,litert]' -e '.[litert]'
 	@touch $@
 
 $(VENV)/.developer: $(VENV)/.installed
-	$(BIN)/pip install --quiet $(TORCH) -e './runtime[signing]' -e '.[litert,openvino,search,dlib,dev]'
-	$(BIN)/pip install --quiet --no-deps $(TENSORRT)
+	$(PIP) $(TORCH) -e './runtime[signing]' -e '.[litert,openvino,search,dlib,dev]'
+	$(PIP) --no-deps $(TENSORRT)
 	@touch $@
 
 clean:  ## Remove the virtual environment and what the demo wrote
