@@ -70,9 +70,9 @@ def run(data: Path, weights: Path, network: str, files: Sequence[Path]) -> Resul
     """Measures everything.
 
     Raises:
-        FacetteError: weights don't fit the network, or data are missing.
+        FacetteError: weights are missing or don't fit the network, or data are missing.
     """
-    models = [_load(network, path) for path in files]
+    models = [_load(network, path, weights) for path in files]
     alignment = models[0].alignment
     assert alignment is not None
     contenders = [Contender(model) for model in models]
@@ -89,8 +89,8 @@ def run(data: Path, weights: Path, network: str, files: Sequence[Path]) -> Resul
     return Result(network, len(people), FARS, rows, describe_machine(), tool_versions())
 
 
-def _load(network: str, path: Path) -> Model:
-    return load_embedder(EmbedderRecipe(network, path.name), SearchPath(path.parent))
+def _load(network: str, path: Path, weights: Path) -> Model:
+    return load_embedder(EmbedderRecipe(network, path.name), SearchPath(path.parent, weights))
 
 
 def print_result(result: Result) -> None:

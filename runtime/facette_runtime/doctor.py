@@ -121,7 +121,8 @@ def _bundle_needs(device: Device, manifest: Manifest) -> Iterator[Check]:
         yield _features(device, manifest.target.cpu_features)
     for role, entry in (("detector", manifest.detector), ("embedder", manifest.embedder)):
         yield _engine(device, role, entry)
-        if right and entry.precision == "int8":
+        # Arm processors multiply int8 without overflow.
+        if right and wanted == "x86_64" and entry.precision == "int8":
             yield _int8(device, role, entry)
     yield _memory(device, manifest)
     threads = max(manifest.detector.threads, manifest.embedder.threads)

@@ -175,6 +175,13 @@ def test_int8_is_doubted_where_it_overflows(pi: Device, tmp_path: Path, features
     assert "selftest tells" not in to_table(diagnosis).split("fit;")[0]
 
 
+@pytest.mark.parametrize("features", [("asimddp",), None])
+def test_int8_on_arm_is_not_asked_about(pi: Device, tmp_path: Path, features: tuple[str, ...] | None) -> None:
+    bundle = make_bundle(tmp_path, TargetFacts("raspberry-pi-5", "arm64", ()), engine="litert", precision="int8")
+    diagnosis = diagnose(replace(pi, cpu_features=features), bundle)
+    assert not [check for check in diagnosis.checks if check.what.startswith("int8")]
+
+
 def test_openvinos_int8_may_be_wrong_where_it_overflows(pi: Device, tmp_path: Path) -> None:
     device = replace(pi, architecture="x86_64", cpu_features=("avx2",), engines={"openvino": "2026.1"})
     bundle = make_bundle(tmp_path, TargetFacts("x86-cpu", "x86_64", ()), engine="openvino", precision="int8")
