@@ -8,11 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from facette.candidates import graph_forms
 from facette.export import ENGINES, export
+from facette.export.onnx_graph import float_onnx
 from facette.export.quiet import quiet
 from facette.model import Model
 from facette.reference import count_macs, reference_engine
@@ -58,6 +60,31 @@ def test_half_weights_halve_the_file_and_stay_close(tiny_models: tuple[Model, Mo
     parity = parity_on(open_engine("litert", half, 1), expected, shown)
     assert shortfall(parity, 0.9999) is None
     assert max(value.max_abs for value in parity.values()) > 0
+
+
+def operators(content: bytes) -> set[str]:
+    return {node.op_type for node in onnx.load_from_string(content).graph.node}
+
+
+def test_whole_means_are_subtracted_while_the_bytes_are_read(tiny_models: tuple[Model, Model], picture: Image) -> None:
+    embedder = tiny_models[1]
+    plain, fused = float_onnx(embedder), export(embedder, "onnxruntime", "fp32").model
+    assert {"Cast", "Sub", "Mul"} <= operators(plain)
+    assert not {"Cast", "Sub", "Mul"} & operators(fused)
+    batch = np.stack(pictures(embedder, picture))
+    wanted, found = (open_engine("onnxruntime", content, 1).run({"image": batch})["embedding"] for content in (plain, fused))
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("means", [(120.0, 110.5, 100.0), (-1.0, 110.0, 100.0), (120.0, 110.0, 256.0)])
+def test_other_means_are_subtracted_in_float(means: tuple[float, float, float], tiny_models: tuple[Model, Model]) -> None:
+    embedder = replace(tiny_models[1], image=replace(tiny_models[1].image, mean=means))
+    assert export(embedder, "onnxruntime", "fp32").model == float_onnx(embedder)
+
+
+def test_bytes_without_normalisation_are_only_cast(tiny_models: tuple[Model, Model]) -> None:
+    image = replace(tiny_models[1].image, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
+    assert "Cast" in operators(export(replace(tiny_models[1], image=image), "onnxruntime", "fp32").model)
 
 
 def test_onnx_embedders_take_any_batch(tiny_models: tuple[Model, Model], picture: Image) -> None:

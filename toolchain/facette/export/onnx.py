@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from facette.calibration import Calibration
 from facette.export.artifact import Artifact
+from facette.export.onnx_front import fuse_normalisation
 from facette.export.onnx_graph import float_onnx, layer_nodes
 from facette.export.onnx_int8 import quantize_onnx
 from facette.export.onnx_ranges import observe_onnx
@@ -13,6 +16,14 @@ from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
+
+STORED: Mapping[Precision, Callable[[bytes], bytes]] = {
+    "fp32": lambda content: content,
+    "fp16": halve_weights,
+    "int8-weights": quantize_weights,
+    "int8-dynamic": quantize_dynamically,
+}
+"""How a float graph becomes one that needs no calibration."""
 
 
 def export_onnx(model: Model, precision: Precision, calibration: Calibration | None = None) -> Artifact:
@@ -32,14 +43,10 @@ def export_onnx(model: Model, precision: Precision, calibration: Calibration | N
             f" that were kept with {model.name}'s weights"
         )
     content = float_onnx(model)
-    if precision == "fp16":
-        content = halve_weights(content)
-    elif precision == "int8-weights":
-        content = quantize_weights(content)
-    elif precision == "int8-dynamic":
-        content = quantize_dynamically(content)
-    elif precision == "int8":
+    if precision == "int8":
         assert calibration is not None
         kept = layer_nodes(content, calibration.keep_float)
         content = quantize_onnx(content, observe_onnx(model, calibration), keep_float=kept)
+    else:
+        content = STORED[precision](fuse_normalisation(content))
     return Artifact("onnxruntime", precision, model.form, content)
