@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from facette.nets.facette_detect import STRIDES, FacetteDetect
+from facette.nets.facette_detect import STRIDES, FacetteDetect, FacetteDetectConfig
 from facette.train.detect_loss import cell_grid
 from facette_runtime.detect import decode
 from facette_runtime.manifest import PointDecoder
@@ -30,6 +30,11 @@ def cells_of(size_wh: tuple[int, int]) -> int:
 def test_size_is_what_small_devices_bear(network: FacetteDetect) -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     assert 100_000 <= parameters <= 300_000
+
+
+def test_widths_must_be_five() -> None:
+    with pytest.raises(ValueError, match="five numbers"):
+        FacetteDetectConfig((16, 32, 64))
 
 
 def test_relu_is_the_only_activation(network: FacetteDetect) -> None:

@@ -20,7 +20,7 @@ from facette.data.placing import Scene
 from facette.data.pseudo_labels import View, detect_at_scales, detect_in_views
 from facette.data.scene_noise import degrade, noise_bank, occlude
 from facette.data.scenes import PhotoBank, SceneConfig, compose
-from facette.nets.facette_detect import STRIDES, FacetteDetect
+from facette.nets.facette_detect import STRIDES, FacetteDetect, FacetteDetectConfig
 from facette.nets.retinaface import RetinaFace
 from facette.train.detect_loss import DOUBTFUL, FACE, LossWeights, assign, cell_grid, detection_loss
 from facette.train.detect_metrics import agreement, recall_by_size
@@ -264,6 +264,20 @@ def test_a_second_round_goes_on_from_the_first(generated: tuple[Path, Path], tmp
     learnt = [name for name in one if "running" not in name and "num_batches" not in name]
     assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in learnt)
     assert (tmp_path / "1" / "round-2" / "log.csv").read_text().count("\n") == 2
+
+
+def test_a_narrower_round_goes_on_from_the_wider(generated: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, weights = generated
+    first = recipe().rounds[0]
+    still = dataclasses.replace(first.loop, steps=2, learning_rate=1e-12, weight_decay=0.0, ema_decay=0.0)
+    wish = recipe(dataclasses.replace(first, loop=still, keep={"backbone.stem.0": 8}))
+    wide = load_file(train_detector(recipe(), folder, weights, tmp_path / "wide"))["backbone.stem.0.weight"]
+    state = load_file(train_detector(wish, folder, weights, tmp_path / "narrow"))
+    FacetteDetect(FacetteDetectConfig((8, 32, 64, 96, 128))).load_state_dict(state)
+    for filters in state["backbone.stem.0.weight"]:
+        assert torch.isclose(filters, wide, atol=1e-6).flatten(1).all(1).any()
+    again = load_file(train_detector(wish, folder, weights, tmp_path / "narrow"))  # a finished run is taken up where it ended
+    assert all(torch.equal(again[name], value) for name, value in state.items())
 
 
 def test_a_batch_depends_on_its_step_alone() -> None:

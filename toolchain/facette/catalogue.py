@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import nn
 
 from facette.model import ImageSpec
 from facette.nets.dlib_resnet import CHIP_SIZE, IMAGE_MEAN_RGB, IMAGE_SCALE, DlibResNet, DlibResNetConfig, chip_alignment
-from facette.nets.facette_detect import FacetteDetect
+from facette.nets.facette_detect import MEAN, SCALE, FacetteDetect, FacetteDetectConfig
 from facette.nets.mobilefacenet import MobileFaceNet
 from facette.nets.retinaface import RetinaFace
 from facette.nets.vgg import Vgg16
 from facette.zoo import load_card
 from facette_runtime.manifest import Alignment, AnchorDecoder, EmbeddingDecoder, Letterbox, Licence, PointDecoder
 from facette_runtime.schema import from_dict
+
+T = TypeVar("T")
 
 ARCFACE_112 = Alignment(
     size_wh=(112, 112),
@@ -49,10 +52,15 @@ class Entry:
     in_zoo: bool = False
 
 
+def _widths(cls: type[T], name: str) -> T:
+    """The configuration on a card."""
+    return from_dict(cls, load_card(name).widths, f"{name}'s card: widths")
+
+
 def _cut_dlib(name: str) -> Entry:
     """dlib's network with the widths on a card."""
     return Entry(
-        build=lambda: DlibResNet(from_dict(DlibResNetConfig, load_card(name).widths, f"{name}'s card: widths")),
+        build=lambda: DlibResNet(_widths(DlibResNetConfig, name)),
         image=DLIB_IMAGE,
         decoder=EmbeddingDecoder("embedding", 128),
         alignment=chip_alignment(),
@@ -62,8 +70,8 @@ def _cut_dlib(name: str) -> Entry:
 
 CATALOGUE: dict[str, Entry] = {
     "facette-detect": Entry(
-        build=FacetteDetect,
-        image=ImageSpec((320, 240), "bgr", (127.5, 127.5, 127.5), (1 / 128, 1 / 128, 1 / 128)),
+        build=lambda: FacetteDetect(_widths(FacetteDetectConfig, "facette-detect")),
+        image=ImageSpec((320, 240), "bgr", (MEAN, MEAN, MEAN), (SCALE, SCALE, SCALE)),
         decoder=PointDecoder("points", strides=(8, 16, 32)),
         letterbox=Letterbox(pad_bgr=(127, 127, 127)),
         in_zoo=True,

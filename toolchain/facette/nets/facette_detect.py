@@ -5,10 +5,12 @@ where the shape stays (He et al., 2016, section 3.2); a feature pyramid with nea
 per-cell distances instead of anchors (FCOS, Tian et al., 2019, section 3.1), with heads of one depthwise convolution each, as small
 face detectors for CPUs have them (YuNet, Wu et al., 2023, section 3); landmarks alone get a bottom-up path (Liu et al., 2018,
 section 3.1) and towers. Every activation is a ReLU behind a batch norm, so that the
-exported graph is convolutions alone; channels come in sixteens, which is how CPU engines block them.
+exported graph is convolutions alone; channels come in eights, which is how CPU engines block them.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,12 +19,9 @@ from torch.nn import functional as F
 STRIDES = (8, 16, 32)
 """Pixels a cell, by level."""
 
-MEAN = 127.5
+MEAN = 127.0
 SCALE = 1 / 128
-"""The network takes (pixel - MEAN) * SCALE, channels in the order BGR."""
-
-WIDTH = 64
-"""Channels of the pyramid."""
+"""The network takes (pixel - MEAN) * SCALE, channels in the order BGR. A whole mean lets ONNX Runtime read bytes in one pass."""
 
 TOWER = 96
 """Channels of the landmarks' towers."""
@@ -32,6 +31,21 @@ INITIAL_SCORE = 0.01
 
 INITIAL_DISTANCE = 2.0
 """Box distances before training, in strides: away from zero, where the ReLU would pass no gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class FacetteDetectConfig:
+    """Widths; the default is what training begins with.
+
+    Attributes:
+        channels: of the stem (stride 2) and of the stages of strides 4, 8, 16 and 32. The third is also the pyramid's.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64, 96, 128)
+
+    def __post_init__(self) -> None:
+        if len(self.channels) != 5:
+            raise ValueError(f"channels must be five numbers, but got {self.channels}")
 
 
 def _conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -53,15 +67,16 @@ class Separable(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Features of strides 8 (64 channels), 16 (96) and 32 (128)."""
+    """Features of strides 8, 16 and 32."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = nn.Sequential(*_conv_bn(3, 16, 3, 2), nn.ReLU())
-        self.stage4 = nn.Sequential(Separable(16, 32, 2), Separable(32, 32))
-        self.stage8 = nn.Sequential(Separable(32, 64, 2), Separable(64, 64), Separable(64, 64))
-        self.stage16 = nn.Sequential(Separable(64, 96, 2), Separable(96, 96), Separable(96, 96))
-        self.stage32 = nn.Sequential(Separable(96, 128, 2), Separable(128, 128), Separable(128, 128))
+        stem, quarter, fine, middle, coarse = channels
+        self.stem = nn.Sequential(*_conv_bn(3, stem, 3, 2), nn.ReLU())
+        self.stage4 = nn.Sequential(Separable(stem, quarter, 2), Separable(quarter, quarter))
+        self.stage8 = nn.Sequential(Separable(quarter, fine, 2), Separable(fine, fine), Separable(fine, fine))
+        self.stage16 = nn.Sequential(Separable(fine, middle, 2), Separable(middle, middle), Separable(middle, middle))
+        self.stage32 = nn.Sequential(Separable(middle, coarse, 2), Separable(coarse, coarse), Separable(coarse, coarse))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fine = self.stage8(self.stage4(self.stem(x)))
@@ -70,13 +85,14 @@ class Backbone(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Top-down path; all three levels leave with `WIDTH` channels."""
+    """Top-down path; all three levels leave with as many channels as the finest has."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
-        self.lateral16 = nn.Sequential(*_conv_bn(96, WIDTH, 1), nn.ReLU())
-        self.lateral32 = nn.Sequential(*_conv_bn(128, WIDTH, 1), nn.ReLU())
-        self.merge8, self.merge16, self.merge32 = (Separable(WIDTH, WIDTH) for _ in range(3))
+        _, _, width, middle, coarse = channels
+        self.lateral16 = nn.Sequential(*_conv_bn(middle, width, 1), nn.ReLU())
+        self.lateral32 = nn.Sequential(*_conv_bn(coarse, width, 1), nn.ReLU())
+        self.merge8, self.merge16, self.merge32 = (Separable(width, width) for _ in range(3))
 
     def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         coarse = self.merge32(self.lateral32(coarse))
@@ -120,12 +136,12 @@ class LandmarkHeads(nn.Module):
     coarser levels, where layers cost least; the finest level makes do with a plain head.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.down16, self.down32 = (Separable(WIDTH, WIDTH, 2) for _ in range(2))
-        self.head8 = Head(WIDTH, 10, 0.0)
+        self.down16, self.down32 = (Separable(width, width, 2) for _ in range(2))
+        self.head8 = Head(width, 10, 0.0)
         self.head16, self.head32 = (
-            nn.Sequential(Separable(WIDTH, TOWER), Separable(TOWER, TOWER), Separable(TOWER, TOWER), Head(TOWER, 10, 0.0))
+            nn.Sequential(Separable(width, TOWER), Separable(TOWER, TOWER), Separable(TOWER, TOWER), Head(TOWER, 10, 0.0))
             for _ in range(2)
         )
 
@@ -136,21 +152,23 @@ class LandmarkHeads(nn.Module):
 
 
 class FacetteDetect(nn.Module):
-    """Input float32 [n, 3, h, w], BGR, (pixel − 127.5) / 128; sides from 128 to 640.
+    """Input float32 [n, 3, h, w], BGR, (pixel − 127) / 128; sides from 128 to 640.
 
     Output ``boxes`` [n, c, 4] (distances to left, top, right and bottom from the cell's centre, in strides, not negative),
     ``scores`` [n, c] in 0..1 and ``landmarks`` [n, c, 10] (offsets x, y from the cell's centre, in strides), cells in the order
     stride, row, column: to be read with `facette_runtime.manifest.PointDecoder`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, config: FacetteDetectConfig | None = None) -> None:
         super().__init__()
-        self.backbone = Backbone()
-        self.pyramid = Pyramid()
+        channels = (config or FacetteDetectConfig()).channels
+        width = channels[2]
+        self.backbone = Backbone(channels)
+        self.pyramid = Pyramid(channels)
         prior = float(torch.logit(torch.tensor(INITIAL_SCORE)))
-        self.score_heads = nn.ModuleList([Head(WIDTH, 1, prior) for _ in STRIDES])
-        self.box_heads = nn.ModuleList([Head(WIDTH, 4, INITIAL_DISTANCE) for _ in STRIDES])
-        self.landmark_heads = LandmarkHeads()
+        self.score_heads = nn.ModuleList([Head(width, 1, prior) for _ in STRIDES])
+        self.box_heads = nn.ModuleList([Head(width, 4, INITIAL_DISTANCE) for _ in STRIDES])
+        self.landmark_heads = LandmarkHeads(width)
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`, but scores as logits, which is what a loss wants."""

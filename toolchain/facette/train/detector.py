@@ -5,23 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from facette.catalogue import CATALOGUE
+from facette.data.scenes import PhotoBank
+from facette.model import Model
 from facette.nets.facette_detect import MEAN, SCALE, FacetteDetect
 from facette.train.detect_loss import cell_grid, detection_loss
 from facette.train.detector_batches import Batch, batches, load_bank
-from facette.train.detector_recipe import DetectorTraining
+from facette.train.detector_recipe import DetectorTraining, Round
 from facette.train.loop import fit
+from facette.train.narrow import narrow
 from facette.train.run_folder import claim, round_folder
 from facette.weights import write_weights
 from facette_runtime.schema import to_dict
 
+SCORING_BATCHES = 16
+"""Batches of a round on which channels are judged before it begins."""
+
 
 class DetectorTask:
-    """The student and its loss, as `facette.train.loop.fit` wants them."""
+    """The student, a `FacetteDetect` of any widths, and its loss, as `facette.train.loop.fit` wants them."""
 
     def __init__(self, student: FacetteDetect, recipe: DetectorTraining) -> None:
         self.student: nn.Module = student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -60,8 +68,21 @@ def train_detector(recipe: DetectorTraining, data_dir: Path, teacher_weights: Pa
     claim(run_dir, recipe)
     task = DetectorTask(student, recipe)
     for number, each in enumerate(recipe.rounds, 1):
+        if each.keep:
+            student = _narrow(student, bank, recipe, each)
+            task = DetectorTask(student, recipe)
         fit(task, partial(batches, bank, recipe, each), each.loop, round_folder(run_dir, number))
     weights = run_dir / f"{recipe.name}.safetensors"
     digest = hashlib.sha256(repr(to_dict(recipe)).encode()).hexdigest()
     write_weights(student.state_dict(), weights, {"network": recipe.name, "recipe_sha256": digest})
     return weights
+
+
+def _narrow(student: FacetteDetect, bank: PhotoBank, recipe: DetectorTraining, each: Round) -> FacetteDetect:
+    """What a round that keeps fewer channels begins with."""
+    entry = CATALOGUE["facette-detect"]
+    pictures = torch.cat([pictures for pictures, *_ in islice(batches(bank, recipe, each, 0), SCORING_BATCHES)])
+    model = Model(recipe.name, student.eval(), entry.image, entry.decoder, entry.letterbox, None, (), "")
+    narrower = narrow(model, each.keep, pictures.numpy(), each.loop.seed)
+    assert isinstance(narrower, FacetteDetect)
+    return narrower

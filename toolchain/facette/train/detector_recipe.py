@@ -36,10 +36,13 @@ class Round:
     Attributes:
         loop: the optimisation.
         scenes: what the training pictures look like.
+        keep: how many channels are left before the round begins, by the name of a layer that makes them; the least important ones
+            go, with all that hangs on them: see `facette.train.narrow`. Layers not named keep theirs.
     """
 
     loop: LoopConfig
     scenes: SceneConfig = field(default_factory=SceneConfig)
+    keep: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
