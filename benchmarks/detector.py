@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from facette.cache import tool_versions
@@ -121,6 +122,7 @@ def _measure(arguments: argparse.Namespace) -> Result:
 def run(data: Path, weights: Path, size_wh: tuple[int, int], folds: tuple[int, ...], every: int) -> Result:
     """Measures everything at one input size."""
     search = SearchPath(weights, weights)
+    torch.set_num_threads(1)  # more threads wait for each other on a busy machine, many times as long as they compute
     ours = Contender(load_detector(DetectorRecipe("facette-detect", input_size=size_wh), search))
     model = load_detector(DetectorRecipe(TEACHER, f"{TEACHER}.safetensors", input_size=size_wh), search)
     teacher, photos = Contender(model), Photos(data, RAW)
