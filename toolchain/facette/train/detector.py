@@ -67,9 +67,10 @@ def train_detector(recipe: DetectorTraining, data_dir: Path, teacher_weights: Pa
     bank = load_bank(recipe, data_dir, teacher_weights, run_dir)
     claim(run_dir, recipe)
     task = DetectorTask(student, recipe)
+    kept: dict[str, int] = {}
     for number, each in enumerate(recipe.rounds, 1):
-        if each.keep:
-            student = _narrow(student, bank, recipe, each)
+        if each.keep != kept:  # a recipe's round inherits the wish of the round before, which is fulfilled already
+            student, kept = _narrow(student, bank, recipe, each), each.keep
             task = DetectorTask(student, recipe)
         fit(task, partial(batches, bank, recipe, each), each.loop, round_folder(run_dir, number))
     weights = run_dir / f"{recipe.name}.safetensors"
