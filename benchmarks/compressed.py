@@ -12,10 +12,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from contenders import HEADERS, Contender, Measured, cells, compile_embedder, measure_contenders, stock_contender
+from contenders import (
+    ENGINES,
+    HEADERS,
+    Contender,
+    Measured,
+    cells,
+    compile_embedder,
+    measure_contenders,
+    shipped_row,
+    stock_contender,
+)
 from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import CompileReport, PassRow
@@ -26,7 +36,6 @@ from facette.reference import count_macs
 from facette.search.front import Point, front_figure, write_figure
 from facette.search.outcome import beats
 from facette.tables import table
-from facette.target import load_target
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
@@ -157,16 +166,18 @@ def print_result(result: Result) -> None:
 
 def _compiled(name: str, data: Path, weights: Path) -> tuple[Shipped, CompileReport]:
     """The embedder of the engine that runs it fastest, of those that can ship the whole recipe."""
-    target = load_target("x86-cpu")
+    recipe = load_recipe(name)
     found: list[tuple[float, EmbedderEntry, bytes, CompileReport]] = []
     refusals = []
-    for engine in target.engines:
+    for engine in ENGINES:
         try:
-            entry, content, report = compile_embedder(load_recipe(name), replace(target, engines=(engine,)), data, weights)
+            entry, content, report = compile_embedder(recipe, engine, data, weights)
         except FacetteError as error:
             refusals.append(str(error))
             continue
-        found.append((_milliseconds(report), entry, content, report))
+        milliseconds = shipped_row(report).latency_ms
+        assert milliseconds is not None
+        found.append((milliseconds, entry, content, report))
     if not found:
         raise FacetteError("; ".join(refusals))
     _, entry, content, report = min(found, key=lambda each: each[0])
@@ -175,12 +186,6 @@ def _compiled(name: str, data: Path, weights: Path) -> tuple[Shipped, CompileRep
     int8_macs = entry.macs if entry.precision == "int8" else None
     contender = Contender(open_engine(entry.engine, content, THREADS), len(content), int8_macs)
     return Shipped(entry.engine, entry.precision, entry.form, entry.macs, entry.parameters, contender), report
-
-
-def _milliseconds(report: CompileReport) -> float:
-    shipped = next(row for row in report.rows if row.role == "embedder" and row.verdict == "shipped")
-    assert shipped.latency_ms is not None
-    return shipped.latency_ms
 
 
 def _cells(row: Row) -> list[str]:

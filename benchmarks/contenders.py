@@ -19,17 +19,19 @@ import torch
 from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
 from facette.cache import Cache, default_folder
 from facette.compile import Job, compile_bundle
-from facette.compile_report import CompileReport
+from facette.compile_report import CandidateRow, CompileReport
 from facette.data.photos import golden_licence, golden_photos
 from facette.evaluation.evaluate import CHOOSING_FOLDS
 from facette.evaluation.verification import Verification, VerificationSet, verify_folds
 from facette.measure import Latency, interleaved
 from facette.model import Model
 from facette.recipe import Recipe
-from facette.target import Target
+from facette.target import load_target
 from facette_runtime.bundle import Bundle
 from facette_runtime.engines.base import Engine, TensorSpec
 from facette_runtime.manifest import EmbedderEntry
+
+ENGINES = ("onnxruntime", "litert", "openvino")
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,14 @@ def measure_contenders(
     return found, peak
 
 
-def compile_embedder(recipe: Recipe, target: Target, data: Path, weights: Path) -> tuple[EmbedderEntry, bytes, CompileReport]:
-    """What the compiler ships for a recipe on one thread: its entry, its file, and how it was chosen.
+def compile_embedder(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[EmbedderEntry, bytes, CompileReport]:
+    """What the compiler ships for a recipe with one of `ENGINES` on one thread: its entry, its file, and how it was chosen.
 
     Raises:
         FacetteError: nothing can ship.
     """
+    target = load_target("x86-cpu")
+    target = replace(target, engines=tuple(each for each in target.engines if each.name == engine))
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
             recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
@@ -140,6 +144,11 @@ def compile_embedder(recipe: Recipe, target: Target, data: Path, weights: Path) 
         )
         manifest, report = compile_bundle(job)
         return manifest.embedder, Bundle.open(job.output).read(manifest.embedder.file), report
+
+
+def shipped_row(report: CompileReport) -> CandidateRow:
+    """What the report says of the embedder that ships."""
+    return next(row for row in report.rows if row.role == "embedder" and row.verdict == "shipped")
 
 
 class ByHand:

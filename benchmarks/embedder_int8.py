@@ -13,13 +13,24 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from contenders import HEADERS, ByHand, Contender, Measured, cells, compile_embedder, measure_contenders, stock_contender
+from contenders import (
+    ENGINES,
+    HEADERS,
+    ByHand,
+    Contender,
+    Measured,
+    cells,
+    compile_embedder,
+    measure_contenders,
+    shipped_row,
+    stock_contender,
+)
 from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS, stock_model
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import CandidateRow
@@ -31,13 +42,11 @@ from facette.loading import load_models
 from facette.model import Model
 from facette.recipe import Recipe, load_recipe
 from facette.tables import table
-from facette.target import load_target
 from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 
-ENGINES = ("onnxruntime", "litert", "openvino")
 NAIVE = "naive static int8, ONNX Runtime"
 CALIBRATION_FACES = 128
 RECIPE = "retinaface-mobilefacenet"
@@ -121,11 +130,9 @@ def _own_speedup(measured: dict[str, Measured], name: str, parents: dict[str, st
 
 def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[Named, Named, list[CandidateRow]]:
     """The fastest fp32 form of the embedder that the compiler measured for an engine, what it ships in int8, and all it tried."""
-    target = load_target("x86-cpu")
-    target = replace(target, engines=tuple(each for each in target.engines if each.name == engine))
-    entry, content, report = compile_embedder(recipe, target, data, weights)
+    entry, content, report = compile_embedder(recipe, engine, data, weights)
     rows = [row for row in report.rows if row.role == "embedder"]
-    shipped = next(row for row in rows if row.verdict == "shipped")
+    shipped = shipped_row(report)
     if shipped.precision != "int8":
         raise FacetteError("; ".join(f"{row.form}, {row.ranges}: {row.verdict}" for row in rows if row.precision == "int8"))
     floats = [row for row in rows if row.precision == "fp32" and row.latency_ms is not None and row.parity is not None]
