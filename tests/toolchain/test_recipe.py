@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from facette.loading import load_models
+from facette.passes.distil import Distil
+from facette.passes.prune import Prune
+from facette.passes.qat import Qat
 from facette.recipe import load_recipe, recipe_names
 from facette_runtime.errors import FacetteError
 from tests.toolchain.conftest import TINY_RECIPE
@@ -35,6 +38,25 @@ def test_a_recipe_goes_on_from_another(tmp_path: Path) -> None:
     assert (second.floor.min_accuracy, second.floor.max_tar_drop) == (99, 5)
     assert second.detector == first.detector
     assert [settings.kind for settings in first.embedder.passes] == ["swap-activation"]
+
+
+def test_a_pass_that_trains_goes_on_from_the_last_of_its_kind(tmp_path: Path) -> None:
+    base, own = tmp_path / "base.toml", tmp_path / "own.toml"
+    base.write_text(
+        TINY_RECIPE
+        + '\n[[embedder.passes]]\nkind = "prune"\nratio = 0.5\n'
+        + '\n[[embedder.passes]]\nkind = "distil"\nsteps = 70\nviews = 8\naugmentation = { blur = 0.0, noise = 0.0 }\n'
+    )
+    own.write_text(
+        'extends = "base.toml"\n\n[[embedder.passes]]\nkind = "prune"\nmacs = 0.5\n'
+        + '\n[[embedder.passes]]\nkind = "qat"\n'
+        + '\n[[embedder.passes]]\nkind = "distil"\nsteps = 90\naugmentation = { noise = 0.5 }\n'
+    )
+    _, first, prune, qat, second = load_recipe(str(own)).embedder.passes
+    assert isinstance(first, Distil)
+    assert (first.steps, first.views, first.augmentation.blur) == (70, 8, 0.0)
+    assert second == replace(first, steps=90, augmentation=replace(first.augmentation, noise=0.5))
+    assert (prune, qat) == (Prune(macs=0.5), Qat())
 
 
 def test_a_recipe_may_extend_one_that_comes_along(tmp_path: Path) -> None:

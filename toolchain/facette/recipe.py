@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from facette.calibration import Quantization, RangeMethod, Repair
 from facette.floor import Floor
@@ -17,6 +17,7 @@ from facette.passes.qat import Qat
 from facette.passes.sparsify import Sparsify
 from facette.passes.swap_activation import SwapActivation
 from facette.toml_file import laid_over, parse_toml
+from facette.train.recovery import Recovery
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import (
     Alignment,
@@ -31,6 +32,8 @@ from facette_runtime.schema import from_dict
 
 Pass = Binarize | Distil | LowRank | Prune | Qat | Sparsify | SwapActivation
 """The settings of each pass that a recipe can name, told apart by ``kind``."""
+
+_TRAINING = {key.default for each in get_args(Pass) if issubclass(each, Recovery) for key in fields(each) if key.name == "kind"}
 
 FOLDER = Path(__file__).parent / "recipes"
 
@@ -48,7 +51,8 @@ class DetectorRecipe:
         letterbox: in place of the catalogue's.
         outputs: names of the ONNX file's outputs for boxes, scores and landmarks; by default its outputs in that order.
         licences: of a network of one's own.
-        passes: compress the network, in this order; each is a table ``[[detector.passes]]`` whose ``kind`` names it.
+        passes: compress the network, in this order; each is a table ``[[detector.passes]]`` whose ``kind`` names it. One that
+            trains says only what it does otherwise than the last of its kind before it.
     """
 
     network: str
@@ -172,7 +176,24 @@ def load_recipe(name: str) -> Recipe:
         FacetteError: no such recipe, not TOML, a key or value that the schema does not know, or a recipe that extends itself.
     """
     path = _find(name, Path())
-    return from_dict(Recipe, {"name": path.stem, "folder": str(path.parent), **_values(path, ())}, str(path))
+    values = _values(path, ())
+    for role in ("detector", "embedder"):
+        network = values.get(role)
+        if isinstance(network, dict) and isinstance(network.get("passes"), list):  # if it is anything else, the schema says so
+            values[role] = {**network, "passes": _in_full(network["passes"])}
+    return from_dict(Recipe, {"name": path.stem, "folder": str(path.parent), **values}, str(path))
+
+
+def _in_full(passes: list[Any]) -> list[Any]:
+    """Passes that train with what they leave out."""
+    found: list[Any] = []
+    last: dict[str, Any] = {}
+    for own in passes:
+        kind = own.get("kind") if isinstance(own, dict) else None
+        if isinstance(kind, str) and kind in _TRAINING:
+            own = last[kind] = laid_over(last.get(kind, {}), own)
+        found.append(own)
+    return found
 
 
 def _find(name: str, folder: Path) -> Path:
