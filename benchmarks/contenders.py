@@ -17,6 +17,7 @@ import onnxruntime as ort
 import torch
 
 from embedder_fp32 import MATRIX, MATRIX_SIDE, STOCK, THREADS, stock_model
+from facette.bundle import packed_size
 from facette.cache import Cache, default_folder
 from facette.compile import Job, compile_bundle
 from facette.compile_report import CandidateRow, CompileReport
@@ -40,7 +41,7 @@ class Contender:
 
     Attributes:
         engine: that runs it.
-        bytes: of its file.
+        bytes: of its file, packed as a bundle packs it.
         int8_macs: multiply-accumulates for one picture, if it computes in int8.
     """
 
@@ -54,7 +55,7 @@ class Measured:
     """What is measured of a contender.
 
     Attributes:
-        bytes: of its file.
+        bytes: of its file, packed as a bundle packs it.
         latency: one picture.
         speedup: over the stock export.
         limit: share that it reaches of what the core can multiply in int8; None for what isn't int8.
@@ -182,7 +183,7 @@ class ByHand:
 def stock_contender(model: Model) -> Contender:
     """``torch.onnx.export`` and ONNX Runtime, nothing else."""
     content = stock_model(model)
-    return Contender(ByHand(content, model), len(content))
+    return Contender(ByHand(content, model), packed_size(content))
 
 
 def call_of(engine: Engine, picture: np.ndarray) -> Callable[[], object]:

@@ -32,6 +32,7 @@ from contenders import (
     stock_contender,
 )
 from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS, stock_model
+from facette.bundle import packed_size
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import CandidateRow
 from facette.data.calibration_pictures import calibration_pictures
@@ -142,8 +143,8 @@ def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[N
     form = next(form for form in graph_forms(network) if form.form == fastest.form)
     float_content = export(form, engine, "fp32").model
     name = f"{engine} int8, form {shipped.form}, {shipped.ranges}"
-    fp32 = Contender(open_engine(engine, float_content, THREADS), len(float_content))
-    int8 = Contender(open_engine(engine, content, THREADS), len(content), entry.macs)
+    fp32 = Contender(open_engine(engine, float_content, THREADS), packed_size(float_content))
+    int8 = Contender(open_engine(engine, content, THREADS), packed_size(content), entry.macs)
     return (parent, fp32), (name, int8), rows
 
 
@@ -168,7 +169,7 @@ def _naive(model: Model, faces: np.ndarray) -> Contender:
         by_hand = ByHand(source.read_bytes(), model)
         quantize_static(source, made, _Feed(by_hand, faces), quant_format=QuantFormat.QDQ)
         content = made.read_bytes()
-    return Contender(ByHand(content, model), len(content))
+    return Contender(ByHand(content, model), packed_size(content))
 
 
 class _Feed(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no stubs

@@ -20,7 +20,6 @@ import argparse
 import io
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ import torch
 from tqdm import tqdm
 
 from embedder_networks import THREADS, mobilefacenet, runner
+from facette.bundle import packed_size
 from facette.cache import tool_versions
 from facette.commands.common import folder_option
 from facette.measure import Latency, interleaved
@@ -65,7 +65,7 @@ class Row:
         pattern: of its zeros.
         engine: what ran it, and how.
         density: part of the weights that isn't zero.
-        bytes, packed: of its file, and of that after deflate.
+        bytes, packed: of its file, and what it takes in a bundle.
         latency: measured.
         speedup: over the dense network on the same engine.
     """
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> Result:
         network = networks[pattern].network
         assert isinstance(network, torch.nn.Module)
         latency, dense = latencies[str((pattern, engine))], latencies[str(("dense", engine))]
-        packed = len(zlib.compress(content, 9))
+        packed = packed_size(content)
         rows.append(Row(pattern, engine, density(network), len(content), packed, latency, dense.median / latency.median))
     return Result(weights, THREADS, describe_machine(), tool_versions(), sorted(rows, key=lambda row: row.engine))
 
@@ -127,7 +127,7 @@ def run(arguments: argparse.Namespace) -> Result:
 def print_result(result: Result) -> None:
     """A table, and the word that follows from it."""
     print(f"MobileFaceNet-y1 sparse, fp32, batch 1, {result.threads} thread, weights: {result.weights}; {result.machine.name}")
-    headers = ["engine", "zeros", "density", "file MB", "deflated MB", "ms", "quartiles", "× dense"]
+    headers = ["engine", "zeros", "density", "file MB", "packed MB", "ms", "quartiles", "× dense"]
     rows = [
         [
             row.engine,

@@ -1,8 +1,8 @@
-"""Reads a bundle: one stored zip with ``manifest.json`` and the files that the manifest lists by digest.
+"""Reads a bundle: one zip with ``manifest.json`` and the files that the manifest lists by size and digest.
 
 Everything is checked before anything is loaded, in an order that gives the most helpful line first: the file, the zip,
-the manifest, its version, every file's digest, the signature where one is asked for, and whether this machine is the
-target.
+the manifest, its version, the signature where one is asked for, every file's size and digest, and whether this machine
+is the target. No file is unpacked before its size is known to be what the manifest says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from facette_runtime.manifest import MAJOR, MINOR, FileDigest, Manifest
 from facette_runtime.schema import from_dict
 from facette_runtime.signing import SIGNATURE_FILE, verify_manifest
 from facette_runtime.target import check_target as check_this_machine
+
+try:
+    import lzma
+except ImportError:  # Python can be built without it
+    lzma = None  # type: ignore[assignment]
 
 MANIFEST_FILE = "manifest.json"
 
@@ -32,7 +38,11 @@ _DAMAGE = (
     EOFError,
     OverflowError,
     struct.error,
+    zlib.error,
+    *(() if lzma is None else (lzma.LZMAError,)),
 )
+
+_PACKING = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
 
 
 class Bundle:
@@ -66,9 +76,9 @@ class Bundle:
             members = _members(path, archive)
             manifest_bytes = _read_manifest_bytes(path, archive, members)
             manifest = parse_manifest(manifest_bytes, str(path))
-            _check_files(path, archive, members, manifest)
             if trust is not None:
                 _check_signature(path, archive, members, manifest_bytes, trust)
+            _check_files(path, archive, members, manifest)
             if check_target:
                 check_this_machine(manifest.target, str(path))
         except BaseException:
@@ -135,8 +145,10 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
 def _members(path: Path, archive: zipfile.ZipFile) -> frozenset[str]:
     names = [info.filename for info in archive.infolist()]
     for info in archive.infolist():
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise BundleError(f"{path}: {info.filename} is compressed; a bundle's files are stored as they are")
+        if info.compress_type not in _PACKING:
+            raise BundleError(f"{path}: {info.filename} is packed by another method than a bundle's files: stored, deflate or LZMA")
+        if info.compress_type == zipfile.ZIP_LZMA and lzma is None:
+            raise BundleError(f"{path}: {info.filename} needs Python's lzma module, which this Python was built without")
     if len(set(names)) != len(names):
         raise BundleError(f"{path}: two files have the same name")
     return frozenset(names)
@@ -163,12 +175,16 @@ def _check_files(path: Path, archive: zipfile.ZipFile, members: frozenset[str], 
     if extra:
         raise BundleError(f"{path}: {extra[0]!r} is not listed in the manifest")
     for name, expected in manifest.files.items():
-        data = _read_member(path, archive, name)
-        if FileDigest(hashlib.sha256(data).hexdigest(), len(data)) != expected:
+        size = archive.getinfo(name).file_size
+        if size != expected.bytes or _digest(_read_member(path, archive, name)) != expected:
             raise BundleError(f"{path}: {name} is altered: its size or sha256 differs from the manifest's")
     for file in (manifest.detector.file, manifest.embedder.file):
         if file not in manifest.files:
             raise BundleError(f"{path}: the network {file} is missing")
+
+
+def _digest(data: bytes) -> FileDigest:
+    return FileDigest(hashlib.sha256(data).hexdigest(), len(data))
 
 
 def _check_signature(path: Path, archive: zipfile.ZipFile, members: frozenset[str], manifest_bytes: bytes, trust: bytes) -> None:

@@ -163,9 +163,9 @@ def write_bundle(path: Path, *, extra_files: dict[str, bytes] | None = None, **c
     return write_zip(path, {"manifest.json": json.dumps(content).encode(), **files, **(extra_files or {})})
 
 
-def write_zip(path: Path, files: dict[str, bytes]) -> Path:
-    """Writes a stored zip of these files."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+def write_zip(path: Path, files: dict[str, bytes], packing: int = zipfile.ZIP_STORED) -> Path:
+    """Writes a zip of these files."""
+    with zipfile.ZipFile(path, "w", packing) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -93,10 +94,8 @@ def _no_network(path: Path) -> Path:
     return bundles.write_bundle(path, detector=replace(bundles.DETECTOR, file="networks/other.json"))
 
 
-def _compressed(path: Path) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("manifest.json", "{}")
-    return path
+def _other_packing(path: Path) -> Path:
+    return bundles.write_zip(path, {"manifest.json": b"{}"}, zipfile.ZIP_BZIP2)
 
 
 def _other_architecture(path: Path) -> Path:
@@ -120,7 +119,7 @@ def _other_architecture(path: Path) -> Path:
         (_altered_file, "golden/0.png is altered"),
         (_extra_file, "'evil.py' is not listed"),
         (_no_network, "the network networks/other.json is missing"),
-        (_compressed, "manifest.json is compressed"),
+        (_other_packing, "manifest.json is packed by another method"),
         (_other_architecture, r"for target 'pdp-11' \(pdp11\), but this machine is"),
     ],
 )
@@ -130,13 +129,38 @@ def test_refuses(make, message: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_any_flipped_byte_is_refused_or_harmless(tmp_path: Path, bundle_path: Path) -> None:
+def test_lzma_without_the_module_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bundles.write_zip(tmp_path / "b.facette", {"manifest.json": b"{}"}, zipfile.ZIP_LZMA)
+    monkeypatch.setattr("facette_runtime.bundle.lzma", None)
+    with pytest.raises(BundleError, match=r"manifest\.json needs Python's lzma module"):
+        Bundle.open(path)
+
+
+def test_a_file_of_another_size_is_refused_unread(tmp_path: Path) -> None:
+    files = bundles.bundle_files()
+    content = json.dumps(to_dict(bundles.manifest(files))).encode()
+    path = bundles.write_zip(
+        tmp_path / "b.facette", {"manifest.json": content, **files, "golden/0.png": bytes(1 << 26)}, zipfile.ZIP_DEFLATED
+    )
+    tracemalloc.start()
+    with pytest.raises(BundleError, match=r"golden/0\.png is altered"):
+        Bundle.open(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_any_flipped_byte_is_refused_or_harmless(tmp_path: Path, packing: int) -> None:
+    expected = bundles.bundle_files()
+    manifest = json.dumps(to_dict(bundles.manifest(expected))).encode()
+    bundle_path = bundles.write_zip(tmp_path / "good.facette", {"manifest.json": manifest, **expected}, packing)
     good = bundle_path.read_bytes()
-    expected = {name: Bundle.open(bundle_path).read(name) for name in bundles.bundle_files()}
-    manifest_start = good.index(b'{"format"')
+    # The manifest comes first, behind 30 bytes of header and its name.
+    manifest_start = 30 + len("manifest.json")
     # Every byte of the zip's own tables and of the first file's start; every 37th of the rest.
     tables = good.index(b"PK\x01\x02")
     places = [*range(manifest_start + 50), *range(manifest_start, tables, 37), *range(tables, len(good))]
+    intact = Bundle.open(bundle_path).manifest
     refused = 0
     path = tmp_path / "flipped.facette"
     for place in places:
@@ -146,7 +170,7 @@ def test_any_flipped_byte_is_refused_or_harmless(tmp_path: Path, bundle_path: Pa
         except BundleError:
             refused += 1
             continue
-        assert not manifest_start <= place < manifest_start + 50, place
+        assert opened.manifest == intact, place
         assert {name: opened.read(name) for name in expected} == expected, place
     assert refused > len(places) // 2
 

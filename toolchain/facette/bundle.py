@@ -1,10 +1,12 @@
-"""Writes a bundle: one stored zip of the manifest and the files it lists. `facette_runtime.bundle` reads it."""
+"""Writes a bundle: one zip of the manifest and the files it lists, packed. `facette_runtime.bundle` reads it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,11 @@ from facette_runtime.signing import SIGNATURE_FILE, sign_manifest
 
 # A zip entry carries a date; a fixed one keeps equal contents equal, byte for byte.
 _DATE = (1980, 1, 1, 0, 0, 0)
+
+_LEVEL = 9
+
+_WORTH = 0.95
+"""A device unpacks LZMA ten times slower than deflate, so it must be this much smaller."""
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], private_key_pem: bytes | None = None) -> Manifest:
@@ -37,7 +44,19 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], pri
     members = {MANIFEST_FILE: text, **files}
     if private_key_pem is not None:
         members[SIGNATURE_FILE] = sign_manifest(text, private_key_pem)
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, _DATE), content)
+            archive.writestr(zipfile.ZipInfo(name, _DATE), content, _packing(content)[0], _LEVEL)
     return manifest
+
+
+def packed_size(content: bytes) -> int:
+    """Bytes that a file takes in a bundle. Weights of few distinct values, or with many zeros, pack well."""
+    return _packing(content)[1]
+
+
+def _packing(content: bytes) -> tuple[int, int]:
+    """The zip's method for a file, and about the bytes that it takes then."""
+    deflated = len(zlib.compress(content, _LEVEL))
+    by_lzma = len(lzma.compress(content, lzma.FORMAT_ALONE))
+    return (zipfile.ZIP_LZMA, by_lzma) if by_lzma < _WORTH * deflated else (zipfile.ZIP_DEFLATED, deflated)

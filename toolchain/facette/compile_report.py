@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from facette.bundle import packed_size
 from facette.candidates import STAND_IN, Candidate
 from facette.evaluation.agreement import Agreement
 from facette.evaluation.verification import Verification
@@ -31,7 +32,7 @@ class CandidateRow:
     Attributes:
         role: "detector" or "embedder".
         engine, precision, form: what it is.
-        bytes: of its file; None where it could not be made.
+        bytes: of its file, packed as the bundle packs it; None where it could not be made.
         latency_ms, latency_low_ms, latency_high_ms: median and quartiles, all candidates of a role interleaved in one run;
             None where the host can't stand in for the target.
         speedup: times faster than ONNX Runtime on the stock fp32 graph, None where that wasn't measured.
@@ -205,7 +206,7 @@ def _row(role: str, candidate: Candidate, shipped: Candidate, stock_ms: float | 
         precision=candidate.precision,
         form=candidate.form,
         ranges=candidate.plan.quantization.label if candidate.plan.quantization else None,
-        bytes=len(candidate.artifact.model) if candidate.artifact else None,
+        bytes=packed_size(candidate.artifact.model) if candidate.artifact else None,
         latency_ms=latency.median if latency else None,
         latency_low_ms=latency.low if latency else None,
         latency_high_ms=latency.high if latency else None,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facette.bundle import packed_size
 from facette.cache import fingerprint, key_of
 from facette.calibration import Quantization
 from facette.candidates import Bench, Plan, make, open_candidate, ways_for
@@ -93,7 +94,8 @@ class EmbedderEvaluator:
         engine, content = self._built(choice)
         macs, parameters = count_macs(self.network(choice.keep))
         latency = self._latency(engine) if self._setting.measured else None
-        return Measured(bytes=len(content), latency_ms=latency, macs=macs, parameters=parameters, cosine=self._cosine(engine))
+        size = packed_size(content)
+        return Measured(bytes=size, latency_ms=latency, macs=macs, parameters=parameters, cosine=self._cosine(engine))
 
     def measure_accuracy(self, choice: Choice, fast: Measured) -> Measured:
         """Verification on LFW's choosing folds; without data the cosine must do, which is known already."""

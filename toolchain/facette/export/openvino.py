@@ -134,7 +134,5 @@ def _as_one_file(network: Any, *, halves: bool) -> bytes:
         ov.save_model(network, str(Path(folder) / XML), compress_to_fp16=halves)
         for name in (XML, BIN):
             # A ZipInfo of its own has a fixed date, so that the same network makes the same file.
-            entry = zipfile.ZipInfo(name)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, (Path(folder) / name).read_bytes())
+            archive.writestr(zipfile.ZipInfo(name), (Path(folder) / name).read_bytes())
     return packed.getvalue()

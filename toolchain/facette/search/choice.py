@@ -54,7 +54,7 @@ class Measured:
     Attributes:
         accuracy, tar: on LFW, and TAR at a FAR of 1e-3 there; 0..1.
         cosine: mean with the uncompiled network's embeddings.
-        bytes: of the network's file.
+        bytes: of the network's file, packed as the bundle packs it.
         latency_ms: median of one picture.
         macs, parameters: multiply-accumulates for one picture, and weights.
         memory_mb: peak resident memory, MB of 10^6 bytes.
