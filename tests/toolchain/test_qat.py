@@ -7,15 +7,18 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from facette.calibration import Calibration
 from facette.export import export
-from facette.fake_quantize import round_activation, round_weight
+from facette.fake_quantize import is_coarse, is_on_grid, round_activation, round_weight
+from facette.forms import graph_forms
 from facette.model import Model
 from facette.passes.distil import training_alignment
 from facette.passes.fold import fold_batch_norm
@@ -146,6 +149,29 @@ def test_a_network_whose_scales_are_spoilt_learns_to_agree_again(tmp_path: Path,
     assert isinstance(again.network, nn.Module)
     pairs = zip(again.network.state_dict().values(), trained.network.state_dict().values(), strict=True)
     assert all(torch.equal(one, two) for one, two in pairs)
+
+
+def test_weights_of_few_bits_come_back_rounded_and_stay_so_in_int8(tmp_path: Path) -> None:
+    model = swap_activation(small_model(width=16), SwapActivation())
+    crops = [smooth_pictures(32, training_alignment(model).size_wh[0])]
+    trained = qat(model, small_model(width=16), dataclasses.replace(SETTINGS, weight_bits=3), crops, tmp_path)
+    layers = {name: layer for name, layer in trained.network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}  # type: ignore[union-attr]
+    rounded = [name for name, layer in layers.items() if is_on_grid(layer.weight, 3)]
+    assert rounded == ["point", "deep", "embedding"]
+    assert is_coarse(trained.network)  # type: ignore[arg-type]
+    (form,) = graph_forms(trained)
+    calibration = Calibration(np.ascontiguousarray(smooth_pictures(8, SIDE)[..., ::-1]), "8 pictures", "min-max")
+    content = export(form, "onnxruntime", "int8", calibration).model
+    codes = {item.name: numpy_helper.to_array(item) for item in onnx.load_from_string(content).graph.initializer}
+    square = [item for item in codes.values() if item.dtype == np.int8 and item.size == 16 * 16]
+    assert len(square) == 2
+    assert all(len(np.unique(item)) <= 7 for item in square)
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_bits_that_no_weights_have_are_refused(bits: int) -> None:
+    with pytest.raises(ValueError, match=f"weight_bits must lie in 2..8, but got {bits}"):
+        Qat(weight_bits=bits)
 
 
 def test_what_cannot_be_traced_is_refused(tmp_path: Path) -> None:

@@ -55,6 +55,13 @@ def is_on_grid(weight: Tensor, bits: int = 8) -> bool:
     return bool((codes - codes.round()).abs().max() <= 1e-4)
 
 
+def is_coarse(network: nn.Module) -> bool:
+    """Whether a pass has rounded the weights to grids of fewer than eight bits, which rescaling them would take them off: those of
+    all layers that mix channels, but perhaps for the first and the last."""
+    layers = [layer for layer in network.modules() if isinstance(layer, Layer) and getattr(layer, "groups", 1) == 1][1:-1]
+    return bool(layers) and all(any(is_on_grid(layer.weight, bits) for bits in range(2, 8)) for layer in layers)
+
+
 def round_activation(x: Tensor, low: float, high: float, bits: int = 8) -> Tensor:
     """Clips to [low, high], widened to hold zero, and rounds to 2^bits evenly spaced numbers of which zero is one."""
     low, high = min(low, 0.0), max(high, 0.0)

@@ -50,14 +50,17 @@ def equalize(model: Model) -> Model:
     """
     assert isinstance(model.network, fx.GraphModule)
     graph = copy.deepcopy(model.network)
+    return replace(model, network=graph) if equalize_in_place(graph) else model
+
+
+@torch.no_grad()
+def equalize_in_place(graph: fx.GraphModule) -> bool:
+    """As `equalize`; gives whether there was anything to equalize."""
     pairs = list(_pairs(graph))
-    if not pairs:
-        return model
-    with torch.no_grad():
-        for _ in range(MAX_SWEEPS):
-            if max([_balance(pair) for pair in pairs]) < CLOSE:
-                break
-    return replace(model, network=graph)
+    for _ in range(MAX_SWEEPS):
+        if max([_balance(pair) for pair in pairs], default=0.0) < CLOSE:
+            break
+    return bool(pairs)
 
 
 def _pairs(graph: fx.GraphModule) -> Iterator[Pair]:

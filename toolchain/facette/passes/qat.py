@@ -3,6 +3,10 @@
 Rounding stands where the engine rounds, and nowhere else: on weights, on what a convolution gives behind the activation that is
 fused with it, and on both sides of sums. What comes out is a float network whose weights have learnt to be rounded; the exporter
 finds the activations' ranges as for any other.
+
+Weights can be taught to do with fewer codes than eight bits have. Engines compute with them in int8 as before, no faster and no
+slower, but a bundle's deflate packs them in about as many bits as they have (Han, Mao & Dally, "Deep compression", 2016, sections 3
+and 4).
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from facette.model import Model
+from facette.passes.equalize import equalize_in_place
 from facette.pruning.masks import hold_zeros
 from facette.train.augment import central
 from facette.train.fake_int8 import RoundedActivation, RoundedWeight
@@ -71,22 +76,29 @@ class Qat(Recovery):
         engine: whose rules are followed.
         range_momentum: how fast an activation's range follows the batches.
         range_faces: faces that set the ranges before the first step.
+        weight_bits: of weights, 2 to 8. Depthwise layers and the first keep eight: they hold few weights and suffer most.
     """
 
     kind: Literal["qat"] = "qat"
     engine: QatEngine = "onnxruntime"
     range_momentum: float = 0.01
     range_faces: int = 256
+    weight_bits: int = 8
     steps: int = 600
     learning_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.weight_bits <= 8:
+            raise ValueError(f"weight_bits must lie in 2..8, but got {self.weight_bits}")
 
 
 def qat(
     model: Model, teacher: Model, settings: Qat, crops: Sequence[np.ndarray], run_dir: Path, labels: Sequence[str] = ()
 ) -> Model:
-    """Trains ``model`` under int8's rounding to give the embeddings of ``teacher``; batch norms are folded first.
+    """Trains ``model`` under int8's rounding to give the embeddings of ``teacher``, batch norms folded and layers equalized first.
 
-    Args and returns as `facette.passes.distil.distil`: the weights that come back are float, and not yet rounded.
+    Args and returns as `facette.passes.distil.distil`: the weights that come back are float, and rounded only where they have fewer
+    than eight bits.
 
     Raises:
         FacetteError: as `facette.passes.distil.distil`; or torch.fx can't trace the network.
@@ -96,25 +108,26 @@ def qat(
     if not fold_in_place(student):
         raise FacetteError(f"{model.name}: torch.fx can't trace this network, so qat can't tell where int8 rounds")
     fold_in_place(original)
+    equalize_in_place(_traced(student))  # as the exporters would
     hold_zeros(student)
-    rounded = with_rounding(student, settings.engine, settings.range_momentum)
+    rounded = with_rounding(student, settings.engine, settings.range_momentum, settings.weight_bits)
     faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
     with torch.no_grad():
         for part in torch.split(faces, settings.batch):
             rounded.train()(normalize_pixels(part, model.image))
     recover(rounded, model, teacher, original, settings, crops, run_dir, labels)
+    few = _fewer_bits(student) if settings.weight_bits < 8 else []
     for layer in _weighted(student):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=layer in few)
     return replace(model, network=student.eval(), statistics=None)
 
 
-def with_rounding(student: nn.Module, engine: QatEngine, momentum: float) -> fx.GraphModule:
+def with_rounding(student: nn.Module, engine: QatEngine, momentum: float, weight_bits: int = 8) -> fx.GraphModule:
     """A graph over the modules of ``student``, which share their parameters with it, with rounding in it.
 
     The student's own layers get a parametrization of their weights.
     """
-    graph = student.graph if isinstance(student, fx.GraphModule) else fx.symbolic_trace(student).graph
-    rounded = fx.GraphModule(student, copy.deepcopy(graph))
+    rounded = fx.GraphModule(student, copy.deepcopy(_traced(student).graph))
     for number, node in enumerate(rounded_nodes(rounded, RULES[engine])):
         name = f"rounding_{number}"
         rounded.add_submodule(name, RoundedActivation(momentum))
@@ -123,9 +136,15 @@ def with_rounding(student: nn.Module, engine: QatEngine, momentum: float) -> fx.
         node.replace_all_uses_with(after)
         after.args = (node,)
     rounded.recompile()
+    few = _fewer_bits(student)
     for layer in _weighted(student):
-        parametrize.register_parametrization(layer, "weight", RoundedWeight())
+        parametrize.register_parametrization(layer, "weight", RoundedWeight(weight_bits if layer in few else 8))
     return rounded
+
+
+def _traced(student: nn.Module) -> fx.GraphModule:
+    """Its graph, over the same modules."""
+    return student if isinstance(student, fx.GraphModule) else fx.symbolic_trace(student)
 
 
 def rounded_nodes(graph: fx.GraphModule, rules: Rules) -> list[fx.Node]:
@@ -169,6 +188,11 @@ def _behind_activation(node: fx.Node, rules: Rules, kind: Callable[[fx.Node], An
 
 def _is_output(node: fx.Node) -> bool:
     return all(user.op == "output" for user in node.users)
+
+
+def _fewer_bits(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    """Layers whose weights need not have eight bits."""
+    return [layer for layer in _weighted(network)[1:] if isinstance(layer, nn.Linear) or layer.groups == 1]
 
 
 def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:

@@ -12,12 +12,20 @@ LEVELS = 255
 
 
 class RoundedWeight(nn.Module):
-    """A parametrization: symmetric, with a scale for each output channel, as exporters write weights."""
+    """A parametrization: symmetric, with a scale for each output channel, as exporters write weights.
+
+    Args:
+        bits: of a code.
+    """
+
+    def __init__(self, bits: int = 8) -> None:
+        super().__init__()
+        self._bits = bits
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = weight_scale(weight)
+        scale, last = weight_scale(weight, self._bits), last_code(self._bits)
         zero = torch.zeros(len(weight), dtype=torch.int32, device=weight.device)
-        rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale.flatten(), zero, 0, -last_code(8), last_code(8))
+        rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale.flatten(), zero, 0, -last, last)
         return rounded
 
 
