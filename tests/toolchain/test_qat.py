@@ -151,10 +151,12 @@ def test_a_network_whose_scales_are_spoilt_learns_to_agree_again(tmp_path: Path,
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-def test_weights_of_few_bits_come_back_rounded_and_stay_so_in_int8(tmp_path: Path) -> None:
+@pytest.mark.parametrize("activations", [True, False])
+def test_weights_of_few_bits_come_back_rounded_and_stay_so_in_int8(tmp_path: Path, activations: bool) -> None:
     model = swap_activation(small_model(width=16), SwapActivation())
     crops = [smooth_pictures(32, training_alignment(model).size_wh[0])]
-    trained = qat(model, small_model(width=16), dataclasses.replace(SETTINGS, weight_bits=3), crops, tmp_path)
+    settings = dataclasses.replace(SETTINGS, weight_bits=3, activations=activations)
+    trained = qat(model, small_model(width=16), settings, crops, tmp_path)
     layers = {name: layer for name, layer in trained.network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}  # type: ignore[union-attr]
     rounded = [name for name, layer in layers.items() if is_on_grid(layer.weight, 3)]
     assert rounded == ["point", "deep", "embedding"]

@@ -77,6 +77,8 @@ class Qat(Recovery):
         range_momentum: how fast an activation's range follows the batches.
         range_faces: faces that set the ranges before the first step.
         weight_bits: of weights, 2 to 8. Depthwise layers and the first keep eight: they hold few weights and suffer most.
+        activations: False leaves the rounding of activations, and of weights that keep eight bits, to the exporter, unlearnt: in
+            faster steps, where only ``weight_bits`` matter.
     """
 
     kind: Literal["qat"] = "qat"
@@ -84,6 +86,7 @@ class Qat(Recovery):
     range_momentum: float = 0.01
     range_faces: int = 256
     weight_bits: int = 8
+    activations: bool = True
     steps: int = 600
     learning_rate: float = 1e-4
 
@@ -110,15 +113,21 @@ def qat(
     fold_in_place(original)
     equalize_in_place(_traced(student))  # as the exporters would
     hold_zeros(student)
-    rounded = with_rounding(student, settings.engine, settings.range_momentum, settings.weight_bits)
-    faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
-    with torch.no_grad():
-        for part in torch.split(faces, settings.batch):
-            rounded.train()(normalize_pixels(part, model.image))
+    coarse = _with_few_bits(student) if settings.weight_bits < 8 else []
+    if settings.activations:
+        rounded: nn.Module = with_rounding(student, settings.engine, settings.range_momentum, settings.weight_bits)
+        faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
+        with torch.no_grad():
+            for part in torch.split(faces, settings.batch):
+                rounded.train()(normalize_pixels(part, model.image))
+    else:
+        rounded = student
+        for layer in coarse:
+            parametrize.register_parametrization(layer, "weight", RoundedWeight(settings.weight_bits))
     recover(rounded, model, teacher, original, settings, crops, run_dir, labels)
-    few = _fewer_bits(student) if settings.weight_bits < 8 else []
     for layer in _weighted(student):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=layer in few)
+        if parametrize.is_parametrized(layer):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=layer in coarse)
     return replace(model, network=student.eval(), statistics=None)
 
 
@@ -136,9 +145,9 @@ def with_rounding(student: nn.Module, engine: QatEngine, momentum: float, weight
         node.replace_all_uses_with(after)
         after.args = (node,)
     rounded.recompile()
-    few = _fewer_bits(student)
+    coarse = _with_few_bits(student)
     for layer in _weighted(student):
-        parametrize.register_parametrization(layer, "weight", RoundedWeight(weight_bits if layer in few else 8))
+        parametrize.register_parametrization(layer, "weight", RoundedWeight(weight_bits if layer in coarse else 8))
     return rounded
 
 
@@ -190,8 +199,8 @@ def _is_output(node: fx.Node) -> bool:
     return all(user.op == "output" for user in node.users)
 
 
-def _fewer_bits(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
-    """Layers whose weights need not have eight bits."""
+def _with_few_bits(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
+    """Layers whose weights `Qat.weight_bits` is for."""
     return [layer for layer in _weighted(network)[1:] if isinstance(layer, nn.Linear) or layer.groups == 1]
 
 
