@@ -67,6 +67,22 @@ def test_labels_of_folders_reach_the_pass(tmp_path: Path, monkeypatch: pytest.Mo
     assert float(read_log(run / "log.csv")[-1]["margin"]) > 0
 
 
+def test_a_pass_may_be_shown_a_data_set_several_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facette.compress.find_with", lambda _: detect_middle)
+    folders = tmp_path / "one", tmp_path / "two"
+    write_photos(folders[0], 4, people=2)
+    write_photos(folders[1], 6, people=3)
+    given = Supplies(folders, small_model(), Cache(tmp_path / "cache"), print)
+    (one, two), labels = given.crops(small_model(), "distil")
+    shown, whose = given.crops(small_model(), "distil", (1, 2))
+    assert [len(part) for part in shown] == [4, 6, 6]
+    assert all(np.array_equal(part, wanted) for part, wanted in zip(shown, (one, two, two), strict=True))
+    assert whose == [*labels, *labels[4:]]
+    for wrong in ((2,), (1, 0)):
+        with pytest.raises(FacetteError, match="repeats must be 2 whole numbers from 1 on"):
+            given.crops(small_model(), "distil", wrong)
+
+
 def test_pruning_in_rounds_recovers_after_each() -> None:
     spread = in_rounds([Prune(macs=0.25, steps=2), Distil(steps=100), SwapActivation()])
     assert [settings.kind for settings in spread] == ["prune", "distil", "prune", "distil", "swap-activation"]
@@ -84,8 +100,8 @@ def test_settings_are_told_where_they_differ_from_the_usual() -> None:
 def test_a_recipe_names_its_passes() -> None:
     relu, small = load_recipe("mobilefacenet-relu"), load_recipe("mobilefacenet-small")
     assert [settings.kind for settings in relu.embedder.passes] == ["swap-activation", *["distil"] * 3]
-    assert small.embedder.passes[:-2] == relu.embedder.passes
-    assert [settings.kind for settings in small.embedder.passes[-2:]] == ["prune", "distil"]
+    assert small.embedder.passes[:4] == relu.embedder.passes
+    assert [settings.kind for settings in small.embedder.passes[4:]] == ["prune", "distil", "distil", "qat"]
     assert small.floor.max_accuracy_drop == 1.5
 
 

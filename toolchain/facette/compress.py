@@ -53,11 +53,16 @@ class Supplies:
         finder = None if model.alignment is None else self.finder
         return calibration_pictures(model, self.faces[0], PICTURES, finder, seed=2)
 
-    def crops(self, model: Model, name: str) -> tuple[list[np.ndarray], list[str]]:
+    def crops(self, model: Model, name: str, repeats: Sequence[int] = ()) -> tuple[list[np.ndarray], list[str]]:
         """Aligned faces with a margin, uint8 [n, s, s, 3], BGR, one array for each data set; and whose face each of them shows.
 
+        Args:
+            model: that is trained on them.
+            name: of the pass.
+            repeats: how many times each data set comes.
+
         Raises:
-            FacetteError: there are no photos, or the network is a detector.
+            FacetteError: there are no photos, or of other data sets than ``repeats`` is for, or the network is a detector.
         """
         if model.alignment is None:
             raise FacetteError(f"pass {name!r} trains embedders; a detector is trained by: facette train detector")
@@ -65,8 +70,14 @@ class Supplies:
             raise FacetteError(
                 f"pass {name!r} needs faces to learn from: give --faces (a folder, .zip or .csv), or --data with UTKFace"
             )
+        times = repeats or (1,) * len(self.faces)
+        if len(times) != len(self.faces) or min(times) < 1:
+            raise FacetteError(
+                f"pass {name!r}: repeats must be {len(self.faces)} whole numbers from 1 on, one for each data set, but got {times}"
+            )
         folder = self.cache.folder / "crops"
-        cut = [self._cut(path, model, folder / f"{self._crop_key(path, model)}.npy") for path in self.faces]
+        once = [self._cut(path, model, folder / f"{self._crop_key(path, model)}.npy") for path in self.faces]
+        cut = [part for part, count in zip(once, times, strict=True) for _ in range(count)]
         return [crops for crops, _ in cut], [label for _, labels in cut for label in labels]
 
     def _cut(self, path: Path, model: Model, kept: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -100,7 +111,7 @@ def apply(settings: Pass, model: Model, original: Model, supplies: Supplies) -> 
         return sparsify(model, settings)
     if isinstance(settings, LowRank):
         return low_rank(model, settings, supplies.pictures(model))
-    crops, labels = supplies.crops(model, settings.kind)
+    crops, labels = supplies.crops(model, settings.kind, settings.repeats)
     parts = [fingerprint(model), fingerprint(original), settings, *map(len, crops), *(labels if settings.margin else ())]
     run = supplies.cache.folder / "runs" / key_of(*parts)[:16]
     if isinstance(settings, Distil):

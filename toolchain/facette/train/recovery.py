@@ -45,6 +45,7 @@ class Recovery:
         consensus: alignments of each face that the teacher is asked about beforehand, so that its mean answer is the target of
             every view of the face, not what it says of that view (see `facette.train.consensus`). Of views that show a face that
             nobody has it is what it says of the view and of its mirror image, in the mean. 0: what it says of the view.
+        repeats: how often an epoch shows the faces of each data set, each time in another view; once by default.
         checkpoint_every: in steps.
     """
 
@@ -63,6 +64,7 @@ class Recovery:
     margin: Margin | None = None
     augmentation: Augmentation = AS_SEEN
     consensus: int = 0
+    repeats: tuple[int, ...] = ()
     precision: TrainPrecision = "auto"
     checkpoint_every: int = 200
 
