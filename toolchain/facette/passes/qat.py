@@ -24,8 +24,8 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from facette.equalization import equalize_in_place
 from facette.model import Model
-from facette.passes.equalize import equalize_in_place
 from facette.pruning.masks import hold_zeros
 from facette.train.augment import central
 from facette.train.fake_int8 import RoundedActivation, RoundedWeight
