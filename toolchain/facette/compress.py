@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from facette.cache import Cache, fingerprint, key_of
 from facette.data.calibration_pictures import calibration_pictures
@@ -23,6 +25,7 @@ from facette.passes.swap_activation import SwapActivation, swap_activation
 from facette.recipe import Pass
 from facette.train.crops import labelled_crops
 from facette.train.hints import Hints
+from facette.train.recovery import Recovery
 from facette_runtime.errors import FacetteError
 from facette_runtime.types import Image
 
@@ -103,14 +106,9 @@ def compress(original: Model, passes: Sequence[Pass], supplies: Supplies) -> lis
 
 def apply(settings: Pass, model: Model, original: Model, supplies: Supplies) -> Model:
     """One pass; see `compress`."""
-    if isinstance(settings, SwapActivation):
-        return swap_activation(model, settings)
-    if isinstance(settings, Prune):
-        return prune(model, settings, supplies.pictures(model))
-    if isinstance(settings, Sparsify):
-        return sparsify(model, settings)
-    if isinstance(settings, LowRank):
-        return low_rank(model, settings, supplies.pictures(model))
+    if not isinstance(settings, Recovery):
+        with _one_thread():
+            return _rewrite(settings, model, supplies)
     crops, labels = supplies.crops(model, settings.kind, settings.repeats)
     parts = [fingerprint(model), fingerprint(original), settings, *map(len, crops), *(labels if settings.margin else ())]
     run = supplies.cache.folder / "runs" / key_of(*parts)[:16]
@@ -120,6 +118,27 @@ def apply(settings: Pass, model: Model, original: Model, supplies: Supplies) -> 
         return qat(model, original, settings, crops, run, labels)
     assert isinstance(settings, Binarize)
     return binarize(model, original, settings, crops, run, labels)
+
+
+def _rewrite(settings: Prune | Sparsify | LowRank | SwapActivation, model: Model, supplies: Supplies) -> Model:
+    if isinstance(settings, SwapActivation):
+        return swap_activation(model, settings)
+    if isinstance(settings, Prune):
+        return prune(model, settings, supplies.pictures(model))
+    if isinstance(settings, Sparsify):
+        return sparsify(model, settings)
+    return low_rank(model, settings, supplies.pictures(model))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over several threads differ by the last bit, and a kept run is found by every bit of the network that it began with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def in_rounds(passes: Sequence[Pass]) -> list[Pass]:
