@@ -5,7 +5,7 @@ fused with it, and on both sides of sums. What comes out is a float network whos
 finds the activations' ranges as for any other.
 
 Weights can be taught to do with fewer codes than eight bits have. Engines compute with them in int8 as before, no faster and no
-slower, but a bundle's deflate packs them in about as many bits as they have (Han, Mao & Dally, "Deep compression", 2016, sections 3
+slower, but a bundle packs them in about as many bits as they have (Han, Mao & Dally, "Deep compression", 2016, sections 3
 and 4).
 """
 
