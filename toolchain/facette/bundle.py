@@ -25,6 +25,10 @@ _LEVEL = 9
 _WORTH = 0.95
 """A device unpacks LZMA ten times slower than deflate, so it must be this much smaller."""
 
+_FEW_VALUES = 0.7
+"""What deflate leaves of a file whose weights have few distinct values. Of others it leaves more, and LZMA, which takes seconds to
+pack them, is worth it on none."""
+
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], private_key_pem: bytes | None = None) -> Manifest:
     """Writes a bundle, whole or not at all.
@@ -58,5 +62,8 @@ def packed_size(content: bytes) -> int:
 def _packing(content: bytes) -> tuple[int, int]:
     """The zip's method for a file, and about the bytes that it takes then."""
     deflated = len(zlib.compress(content, _LEVEL))
-    by_lzma = len(lzma.compress(content, lzma.FORMAT_ALONE))
-    return (zipfile.ZIP_LZMA, by_lzma) if by_lzma < _WORTH * deflated else (zipfile.ZIP_DEFLATED, deflated)
+    if deflated < _FEW_VALUES * len(content):
+        by_lzma = len(lzma.compress(content, lzma.FORMAT_ALONE))
+        if by_lzma < _WORTH * deflated:
+            return zipfile.ZIP_LZMA, by_lzma
+    return zipfile.ZIP_DEFLATED, deflated
