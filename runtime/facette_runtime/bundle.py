@@ -53,10 +53,11 @@ class Bundle:
         manifest: its contract.
     """
 
-    def __init__(self, path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+    def __init__(self, path: Path, archive: zipfile.ZipFile, manifest: Manifest, networks: dict[str, bytes]) -> None:
         self.path = path
         self.manifest = manifest
         self._archive = archive
+        self._unread = networks
 
     @classmethod
     def open(cls, path: str | Path, check_target: bool = True, trust: bytes | None = None) -> Bundle:
@@ -78,13 +79,13 @@ class Bundle:
             manifest = parse_manifest(manifest_bytes, str(path))
             if trust is not None:
                 _check_signature(path, archive, members, manifest_bytes, trust)
-            _check_files(path, archive, members, manifest)
+            networks = _check_files(path, archive, members, manifest)
             if check_target:
                 check_this_machine(manifest.target, str(path))
         except BaseException:
             archive.close()
             raise
-        return cls(path, archive, manifest)
+        return cls(path, archive, manifest, networks)
 
     def read(self, name: str) -> bytes:
         """The bytes of one file of the bundle.
@@ -94,7 +95,8 @@ class Bundle:
         """
         if name not in self.manifest.files:
             raise BundleError(f"{self.path}: no file {name!r}; files: {', '.join(self.manifest.files)}")
-        return _read_member(self.path, self._archive, name)
+        kept = self._unread.pop(name, None)  # so that a network's bytes are in memory no longer than its engine takes to load
+        return _read_member(self.path, self._archive, name) if kept is None else kept
 
 
 def parse_manifest(manifest_bytes: bytes, where: str) -> Manifest:
@@ -167,20 +169,27 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
         raise BundleError(f"{path}: {name} is damaged: it cannot be read back from the zip") from None
 
 
-def _check_files(path: Path, archive: zipfile.ZipFile, members: frozenset[str], manifest: Manifest) -> None:
+def _check_files(path: Path, archive: zipfile.ZipFile, members: frozenset[str], manifest: Manifest) -> dict[str, bytes]:
+    """The networks' bytes, which every caller reads next and which take longest to unpack."""
     missing = sorted(set(manifest.files) - members)
     if missing:
         raise BundleError(f"{path}: {missing[0]} is missing")
     extra = sorted(members - set(manifest.files) - {MANIFEST_FILE, SIGNATURE_FILE})
     if extra:
         raise BundleError(f"{path}: {extra[0]!r} is not listed in the manifest")
+    networks = (manifest.detector.file, manifest.embedder.file)
+    kept = {}
     for name, expected in manifest.files.items():
         size = archive.getinfo(name).file_size
-        if size != expected.bytes or _digest(_read_member(path, archive, name)) != expected:
+        content = _read_member(path, archive, name) if size == expected.bytes else b""
+        if _digest(content) != expected:
             raise BundleError(f"{path}: {name} is altered: its size or sha256 differs from the manifest's")
-    for file in (manifest.detector.file, manifest.embedder.file):
+        if name in networks:
+            kept[name] = content
+    for file in networks:
         if file not in manifest.files:
             raise BundleError(f"{path}: the network {file} is missing")
+    return kept
 
 
 def _digest(data: bytes) -> FileDigest:

@@ -21,7 +21,8 @@ def test_a_bundle_is_packed_and_equal_for_equal_contents(tmp_path: Path) -> None
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].stat().st_size < 20_000
     opened = Bundle.open(paths[0])
-    assert {name: opened.read(name) for name in files} == files
+    for _ in range(2):  # networks are kept from the check for the first
+        assert {name: opened.read(name) for name in files} == files
 
 
 @pytest.mark.parametrize("bits", [4, 5, 8])
