@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -158,8 +159,12 @@ def test_weights_of_few_bits_come_back_rounded_and_stay_so_in_int8(tmp_path: Pat
     settings = dataclasses.replace(SETTINGS, weight_bits=3, activations=activations)
     trained = qat(model, small_model(width=16), settings, crops, tmp_path)
     layers = {name: layer for name, layer in trained.network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}  # type: ignore[union-attr]
-    rounded = [name for name, layer in layers.items() if is_on_grid(layer.weight, 3)]
-    assert rounded == ["point", "deep", "embedding"]
+    bits = json.loads((tmp_path / "weight_bits.json").read_text())
+    assert list(bits) == ["point", "deep", "embedding"]
+    assert all(is_on_grid(layers[name].weight, count) for name, count in bits.items())
+    weights = {name: layers[name].weight.numel() for name in bits}
+    assert sum(count * weights[name] for name, count in bits.items()) <= 3 * sum(weights.values())
+    assert not any(is_on_grid(layer.weight, 7) for name, layer in layers.items() if name not in bits)
     assert is_coarse(trained.network)  # type: ignore[arg-type]
     (form,) = graph_forms(trained)
     calibration = Calibration(np.ascontiguousarray(smooth_pictures(8, SIDE)[..., ::-1]), "8 pictures", "min-max")
@@ -167,7 +172,9 @@ def test_weights_of_few_bits_come_back_rounded_and_stay_so_in_int8(tmp_path: Pat
     codes = {item.name: numpy_helper.to_array(item) for item in onnx.load_from_string(content).graph.initializer}
     square = [item for item in codes.values() if item.dtype == np.int8 and item.size == 16 * 16]
     assert len(square) == 2
-    assert all(len(np.unique(item)) <= 7 for item in square)
+    most = sorted(2 ** bits[name] - 1 for name in ("point", "deep"))
+    assert all(len(np.unique(item)) <= most[-1] for item in square)
+    assert min(len(np.unique(item)) for item in square) <= most[0]
 
 
 @pytest.mark.parametrize("bits", [1, 9])

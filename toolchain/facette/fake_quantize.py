@@ -55,10 +55,16 @@ def is_on_grid(weight: Tensor, bits: int = 8) -> bool:
     return bool((codes - codes.round()).abs().max() <= 1e-4)
 
 
+def mixing_layers(network: nn.Module) -> dict[str, Layer]:
+    """The layers that mix channels, by name, in order: most of the weights. Depthwise and grouped convolutions are none of them."""
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
+    return {name: layer for name, layer in layers.items() if getattr(layer, "groups", 1) == 1}
+
+
 def is_coarse(network: nn.Module) -> bool:
     """Whether a pass has rounded the weights to grids of fewer than eight bits, which rescaling them would take them off: those of
     all layers that mix channels, but perhaps for the first and the last."""
-    layers = [layer for layer in network.modules() if isinstance(layer, Layer) and getattr(layer, "groups", 1) == 1][1:-1]
+    layers = list(mixing_layers(network).values())[1:-1]
     return bool(layers) and all(any(is_on_grid(layer.weight, bits) for bits in range(2, 8)) for layer in layers)
 
 

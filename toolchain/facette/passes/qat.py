@@ -12,19 +12,21 @@ and 4).
 from __future__ import annotations
 
 import copy
+import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from facette.equalization import equalize_in_place
+from facette.fake_quantize import Layer, mixing_layers
 from facette.model import Model
 from facette.pruning.masks import hold_zeros
 from facette.train.augment import central
@@ -33,7 +35,9 @@ from facette.train.fold import fold_in_place
 from facette.train.pixels import normalize_pixels
 from facette.train.recovery import Recovery, check_crops, recover
 from facette.train.teacher import torch_network
+from facette.weight_bits import measure_harm, share_bits
 from facette_runtime.errors import FacetteError
+from facette_runtime.files import write_atomically
 
 QatEngine = Literal["onnxruntime", "litert"]
 
@@ -76,7 +80,8 @@ class Qat(Recovery):
         engine: whose rules are followed.
         range_momentum: how fast an activation's range follows the batches.
         range_faces: faces that set the ranges before the first step.
-        weight_bits: of weights, 2 to 8. Depthwise layers and the first keep eight: they hold few weights and suffer most.
+        weight_bits: of a weight on average, 2 to 8. Layers get more or fewer, as they suffer (see `facette.weight_bits`). Depthwise
+            layers and the first keep eight: they hold few weights and suffer most.
         activations: False leaves the rounding of activations, and of weights that keep eight bits, to the exporter, unlearnt: in
             faster steps, where only ``weight_bits`` matter.
     """
@@ -85,7 +90,7 @@ class Qat(Recovery):
     engine: QatEngine = "onnxruntime"
     range_momentum: float = 0.01
     range_faces: int = 256
-    weight_bits: int = 8
+    weight_bits: float = 8
     activations: bool = True
     steps: int = 600
     learning_rate: float = 1e-4
@@ -101,7 +106,7 @@ def qat(
     """Trains ``model`` under int8's rounding to give the embeddings of ``teacher``, batch norms folded and layers equalized first.
 
     Args and returns as `facette.passes.distil.distil`: the weights that come back are float, and rounded only where they have fewer
-    than eight bits.
+    than eight bits, which ``run_dir/weight_bits.json`` lists by layer.
 
     Raises:
         FacetteError: as `facette.passes.distil.distil`; or torch.fx can't trace the network.
@@ -113,28 +118,28 @@ def qat(
     fold_in_place(original)
     equalize_in_place(_traced(student))  # as the exporters would
     hold_zeros(student)
-    coarse = _with_few_bits(student) if settings.weight_bits < 8 else []
+    faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
+    chunks = [normalize_pixels(part, model.image) for part in torch.split(faces, settings.batch)]
+    few = _few_bits(student.eval(), chunks, settings.weight_bits, run_dir / "weight_bits.json") if settings.weight_bits < 8 else {}
     if settings.activations:
-        rounded: nn.Module = with_rounding(student, settings.engine, settings.range_momentum, settings.weight_bits)
-        faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
+        rounded: nn.Module = with_rounding(student, settings.engine, settings.range_momentum, few)
         with torch.no_grad():
-            for part in torch.split(faces, settings.batch):
-                rounded.train()(normalize_pixels(part, model.image))
+            for chunk in chunks:
+                rounded.train()(chunk)
     else:
         rounded = student
-        for layer in coarse:
-            parametrize.register_parametrization(layer, "weight", RoundedWeight(settings.weight_bits))
+        _round_weights(student, few)
     recover(rounded, model, teacher, original, settings, crops, run_dir, labels)
-    for layer in _weighted(student):
+    for name, layer in _weighted(student).items():
         if parametrize.is_parametrized(layer):
-            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=layer in coarse)
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=name in few)
     return replace(model, network=student.eval(), statistics=None)
 
 
-def with_rounding(student: nn.Module, engine: QatEngine, momentum: float, weight_bits: int = 8) -> fx.GraphModule:
+def with_rounding(student: nn.Module, engine: QatEngine, momentum: float, few: Mapping[str, int] | None = None) -> fx.GraphModule:
     """A graph over the modules of ``student``, which share their parameters with it, with rounding in it.
 
-    The student's own layers get a parametrization of their weights.
+    The student's own layers get a parametrization of their weights: to eight bits, or to as many as ``few`` says by name.
     """
     rounded = fx.GraphModule(student, copy.deepcopy(_traced(student).graph))
     for number, node in enumerate(rounded_nodes(rounded, RULES[engine])):
@@ -145,9 +150,7 @@ def with_rounding(student: nn.Module, engine: QatEngine, momentum: float, weight
         node.replace_all_uses_with(after)
         after.args = (node,)
     rounded.recompile()
-    coarse = _with_few_bits(student)
-    for layer in _weighted(student):
-        parametrize.register_parametrization(layer, "weight", RoundedWeight(weight_bits if layer in coarse else 8))
+    _round_weights(student, {**dict.fromkeys(_weighted(student), 8), **(few or {})})
     return rounded
 
 
@@ -199,10 +202,23 @@ def _is_output(node: fx.Node) -> bool:
     return all(user.op == "output" for user in node.users)
 
 
-def _with_few_bits(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
-    """Layers whose weights `Qat.weight_bits` is for."""
-    return [layer for layer in _weighted(network)[1:] if isinstance(layer, nn.Linear) or layer.groups == 1]
+def _few_bits(network: nn.Module, chunks: Sequence[Tensor], mean: float, kept: Path) -> dict[str, int]:
+    """Bits of the layers that `Qat.weight_bits` is for, by name: as the run began with, if it did."""
+    if kept.exists():
+        return {name: int(bits) for name, bits in json.loads(kept.read_text()).items()}
+    first = next(iter(_weighted(network)))
+    layers = {name: layer for name, layer in mixing_layers(network).items() if name != first}
+    weights = {name: layer.weight.numel() for name, layer in layers.items()}
+    bits = share_bits(measure_harm(network, layers, chunks), weights, mean)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(kept, json.dumps(bits, indent=1).encode())
+    return bits
 
 
-def _weighted(network: nn.Module) -> list[nn.Conv2d | nn.Linear]:
-    return [layer for layer in network.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+def _round_weights(network: nn.Module, bits: Mapping[str, int]) -> None:
+    for name, count in bits.items():
+        parametrize.register_parametrization(network.get_submodule(name), "weight", RoundedWeight(count))
+
+
+def _weighted(network: nn.Module) -> dict[str, Layer]:
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
