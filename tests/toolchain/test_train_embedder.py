@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from facette.train.augment import Augmentation, augment, central
 from facette.train.distillation import Agreement, EmbeddingTask, LossWeights, agreement
 from facette.train.embedder import EmbedderRecipe, Round, train_embedder
 from facette.train.log import read_log
-from facette.train.loop import LoopConfig, fit, learning_rate, pick_precision
+from facette.train.loop import LoopConfig, OptimizerName, fit, learning_rate, pick_precision
 from facette.train.recipe_file import read_training_recipe
 from facette.train.teacher import embed, torch_network
 from facette.weights import read_weights
@@ -96,8 +97,9 @@ def test_training_brings_the_student_closer(data: Path) -> None:
     assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
 
 
-def test_a_killed_run_repeats_the_curve(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = _recipe()
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_a_killed_run_repeats_the_curve(data: Path, monkeypatch: pytest.MonkeyPatch, optimizer: OptimizerName) -> None:
+    recipe = _recipe(Round(2, dataclasses.replace(LOOP, optimizer=optimizer)))
     _train(recipe, data, data / "whole")
     loss = EmbeddingTask.loss
     calls = 0

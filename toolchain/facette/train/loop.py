@@ -20,12 +20,14 @@ from tqdm import tqdm
 
 from facette.train.ema import Ema
 from facette.train.log import LogKind, Logs
+from facette.train.muon import Muon
 from facette.train.state import load_state, save_state
 from facette_runtime.errors import FacetteError
 
 Batch = TypeVar("Batch", contravariant=True)
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 TrainPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+OptimizerName = Literal["adamw", "muon", "sgd"]
 
 
 class Task(Protocol[Batch]):
@@ -50,7 +52,7 @@ class LoopConfig:
         steps: optimiser steps of the whole run.
         batch_size: pictures a step, for the speed in the log.
         learning_rate: at the top of the schedule: linear warm-up, then half a cosine down to zero.
-        optimizer: "adamw", or "sgd" (Nesterov momentum 0.9).
+        optimizer: "adamw", "muon" (see `facette.train.muon`) or "sgd" (Nesterov momentum 0.9).
         ema_decay: of the exponential moving average of the weights that `fit` returns; 0 switches it off.
         clip_norm: gradients are scaled down to this norm; 0 switches it off.
         checkpoint_every, log_every: in steps.
@@ -65,7 +67,7 @@ class LoopConfig:
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     warmup_steps: int = 100
     ema_decay: float = 0.999
     clip_norm: float = 1.0
@@ -210,6 +212,8 @@ def _freeze_batch_norm(student: nn.Module) -> None:
 
 
 def _optimizer(student: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "muon":
+        return Muon([p for p in student.parameters() if p.requires_grad], config.learning_rate, config.weight_decay)
     # Biases and normalisation scales are not decayed: shrinking them only fights the normalisation.
     decayed = [p for p in student.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in student.parameters() if p.requires_grad and p.ndim <= 1]

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -16,7 +15,7 @@ from facette.train.augment import Augmentation
 from facette.train.consensus import consensus
 from facette.train.distillation import EmbeddingTask, LossWeights
 from facette.train.hints import HintGiver, Hints
-from facette.train.loop import LoopConfig, TrainPrecision, contiguous, fit, pick_device
+from facette.train.loop import LoopConfig, OptimizerName, TrainPrecision, contiguous, fit, pick_device
 from facette.train.margin import Margin, People
 from facette.train.quick import quicken, restore
 from facette.train.teacher import Teacher, embedding_size
@@ -56,7 +55,7 @@ class Recovery:
     warmup: int = 100
     ema: float = 0.998
     clip: float = 1.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     seed: int = 0
     views: int = 3
     loss: LossWeights = BY_COSINE
