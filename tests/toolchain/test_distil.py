@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from facette.pruning.masks import density
 from facette.train.fold import fold_in_place
 from facette.train.hints import Hints
 from facette.train.log import read_log
+from facette.train.loop import OptimizerName
 from facette.train.margin import Margin
 from facette.train.pixels import normalize_pixels
 from facette.train.quick import QuickPReLU, StridedDepthwise, quicken, restore
@@ -62,16 +64,17 @@ def test_a_pass_can_aim_at_what_the_teacher_means(hints: Hints, tmp_path: Path) 
     assert 1 - _agreement(trained, teacher) < 0.7 * (1 - _agreement(swapped, teacher))
 
 
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 @pytest.mark.parametrize("trained_by", ["distil", "qat"])
-def test_zeros_stay_zeros_and_the_rest_learns(trained_by: str, tmp_path: Path) -> None:
+def test_zeros_stay_zeros_and_the_rest_learns(trained_by: str, optimizer: OptimizerName, tmp_path: Path) -> None:
     teacher = small_model()
     sparse = sparsify(teacher, Sparsify(sparsity=0.5))
     if trained_by == "distil":
-        settings = dataclasses.replace(SETTINGS, refit=16)
+        settings = dataclasses.replace(SETTINGS, refit=16, optimizer=optimizer, learning_rate=0.1 if optimizer == "sgd" else 3e-3)
         trained = distil(sparse, teacher, settings, _crops(teacher), tmp_path)
         assert 1 - _agreement(trained, teacher) < 0.7 * (1 - _agreement(sparse, teacher))
     else:
-        given = Qat(steps=20, batch=8, learning_rate=3e-3, warmup=2, ema=0.5, views=2, precision="fp32")
+        given = Qat(steps=20, batch=8, learning_rate=3e-3, warmup=2, ema=0.5, views=2, precision="fp32", optimizer=optimizer)
         trained = qat(sparse, teacher, given, _crops(teacher), tmp_path)
     assert density(_network(trained)) == pytest.approx(density(_network(sparse)), abs=1e-3)
 

@@ -15,7 +15,7 @@ def weights_of(network: nn.Module) -> dict[str, Tensor]:
 def hold_zeros(network: nn.Module) -> bool:
     """Keeps weights that are zero now at zero while the network is trained: their gradients become zero too.
 
-    AdamW and SGD then leave them where they are, weight decay included, as long as they have no momentum yet.
+    AdamW, Muon and SGD then leave them where they are, weight decay included, as long as they have no momentum yet.
 
     Returns:
         Whether there are any.

@@ -62,6 +62,7 @@ class Muon(torch.optim.AdamW):
         momentum = state["momentum"].lerp_(weight.grad, 1 - _MOMENTUM)
         ahead = weight.grad.lerp(momentum, _MOMENTUM).flatten(1)  # Nesterov's
         step = orthogonalize(ahead).mul_(0.2 * max(ahead.shape) ** 0.5)
+        step.masked_fill_(ahead == 0, 0.0)  # what never had a gradient is held, as the zeros of a sparse network are
         weight.mul_(1 - rate * decay).sub_(step.reshape(weight.shape), alpha=rate)
 
 
