@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from facette.cache import Cache, default_folder, tool_versions
-from facette.commands.compile import DEFAULT_FACES
+from facette.commands.compile import faces_option
 from facette.compress import Supplies, apply
 from facette.loading import load_models
 from facette.passes.distil import Distil, distil
@@ -90,9 +90,7 @@ def measure(arguments: argparse.Namespace) -> Result:
     assert isinstance(cut, Prune)
     assert isinstance(settings, Distil)
     detector, teacher = load_models(recipe, weights)
-    supplies = Supplies(
-        tuple(path for path in (data / faces for faces in DEFAULT_FACES) if path.exists()), detector, Cache(default_folder()), print
-    )
+    supplies = Supplies(faces_option([], data), detector, Cache(default_folder()), print)
     model = apply(cut, teacher, teacher, supplies)
     crops, _ = supplies.crops(model, "distil", ())
     torch.set_num_threads(arguments.threads)

@@ -55,10 +55,14 @@ def is_on_grid(weight: Tensor, bits: int = 8) -> bool:
     return bool((codes - codes.round()).abs().max() <= 1e-4)
 
 
+def weighted_layers(network: nn.Module) -> dict[str, Layer]:
+    """The layers whose weights are rounded, by name, in order."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
+
+
 def mixing_layers(network: nn.Module) -> dict[str, Layer]:
-    """The layers that mix channels, by name, in order: most of the weights. Depthwise and grouped convolutions are none of them."""
-    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
-    return {name: layer for name, layer in layers.items() if getattr(layer, "groups", 1) == 1}
+    """Those of `weighted_layers` that mix channels: most of the weights. Depthwise and grouped convolutions are none of them."""
+    return {name: layer for name, layer in weighted_layers(network).items() if getattr(layer, "groups", 1) == 1}
 
 
 def is_coarse(network: nn.Module) -> bool:

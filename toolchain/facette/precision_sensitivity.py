@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facette.calibration import RangeMethod
-from facette.fake_quantize import Layer, round_activation, round_weight
+from facette.fake_quantize import Layer, round_activation, round_weight, weighted_layers
 from facette.model import Model
 from facette.ranges import Histogram, range_of
 from facette.side_by_side import CHUNK, network_input
@@ -56,7 +56,7 @@ def measure_sensitivity(
     network = model.network
     assert isinstance(network, nn.Module)
     chunks = [network_input(model.image, pictures[start : start + CHUNK]) for start in range(0, len(pictures), CHUNK)]
-    layers = {name: part for name, part in network.named_modules() if isinstance(part, (nn.Conv2d, nn.Linear))}
+    layers = weighted_layers(network)
     ranges, macs = _observe(network, layers, chunks, method)
     wanted = _outputs(network, chunks)
     found = []

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from facette.equalization import equalize_in_place
-from facette.fake_quantize import Layer, mixing_layers
+from facette.fake_quantize import mixing_layers, weighted_layers
 from facette.model import Model
 from facette.pruning.masks import hold_zeros
 from facette.train.augment import central
@@ -130,7 +130,7 @@ def qat(
         rounded = student
         _round_weights(student, few)
     recover(rounded, model, teacher, original, settings, crops, run_dir, labels)
-    for name, layer in _weighted(student).items():
+    for name, layer in weighted_layers(student).items():
         if parametrize.is_parametrized(layer):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=name in few)
     return replace(model, network=student.eval(), statistics=None)
@@ -150,7 +150,7 @@ def with_rounding(student: nn.Module, engine: QatEngine, momentum: float, few: M
         node.replace_all_uses_with(after)
         after.args = (node,)
     rounded.recompile()
-    _round_weights(student, {**dict.fromkeys(_weighted(student), 8), **(few or {})})
+    _round_weights(student, {**dict.fromkeys(weighted_layers(student), 8), **(few or {})})
     return rounded
 
 
@@ -206,7 +206,7 @@ def _few_bits(network: nn.Module, chunks: Sequence[Tensor], mean: float, kept: P
     """Bits of the layers that `Qat.weight_bits` is for, by name: as the run began with, if it did."""
     if kept.exists():
         return {name: int(bits) for name, bits in json.loads(kept.read_text()).items()}
-    first = next(iter(_weighted(network)))
+    first = next(iter(weighted_layers(network)))
     layers = {name: layer for name, layer in mixing_layers(network).items() if name != first}
     weights = {name: layer.weight.numel() for name, layer in layers.items()}
     bits = share_bits(measure_harm(network, layers, chunks), weights, mean)
@@ -218,7 +218,3 @@ def _few_bits(network: nn.Module, chunks: Sequence[Tensor], mean: float, kept: P
 def _round_weights(network: nn.Module, bits: Mapping[str, int]) -> None:
     for name, count in bits.items():
         parametrize.register_parametrization(network.get_submodule(name), "weight", RoundedWeight(count))
-
-
-def _weighted(network: nn.Module) -> dict[str, Layer]:
-    return {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
