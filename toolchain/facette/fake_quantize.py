@@ -7,6 +7,9 @@ for efficient inference", 2018, sections 2.1 and 3.1).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +50,17 @@ def weight_codes(weight: Tensor, bits: int = 8) -> Tensor:
 def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
     """The weights that the nearest codes stand for. Rounding twice changes nothing."""
     return weight_codes(weight, bits) * weight_scale(weight, bits)
+
+
+@contextmanager
+def rounded_weights(layer: Layer, bits: int) -> Iterator[None]:
+    """The layer with its weights on the grid for a while."""
+    kept = layer.weight.data
+    layer.weight.data = round_weight(kept, bits)
+    try:
+        yield
+    finally:
+        layer.weight.data = kept
 
 
 def is_on_grid(weight: Tensor, bits: int = 8) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from facette.calibration import RangeMethod
-from facette.fake_quantize import Layer, round_activation, round_weight, weighted_layers
+from facette.fake_quantize import Layer, round_activation, rounded_weights, weighted_layers
+from facette.harm import harm_of_each, outputs
 from facette.model import Model
 from facette.ranges import Histogram, range_of
 from facette.side_by_side import CHUNK, network_input
@@ -58,13 +58,8 @@ def measure_sensitivity(
     chunks = [network_input(model.image, pictures[start : start + CHUNK]) for start in range(0, len(pictures), CHUNK)]
     layers = weighted_layers(network)
     ranges, macs = _observe(network, layers, chunks, method)
-    wanted = _outputs(network, chunks)
-    found = []
-    for name in tqdm(macs, desc="sensitivity", unit="layer", dynamic_ncols=True):
-        with _rounded(layers[name], ranges[name], bits):
-            distance = float((1 - torch.cosine_similarity(_outputs(network, chunks), wanted)).mean())
-        found.append(LayerSensitivity(name, max(distance, 0.0), macs[name] / sum(macs.values())))
-    return tuple(found)
+    harm = harm_of_each(network, chunks, macs, lambda name: _rounded(layers[name], ranges[name], bits), "sensitivity")
+    return tuple(LayerSensitivity(name, harm[name], macs[name] / sum(macs.values())) for name in macs)
 
 
 def keep_float(sensitivity: Sequence[LayerSensitivity], budget: float) -> frozenset[str]:
@@ -112,7 +107,7 @@ def _observe(
         return hook
 
     hooks = [layer.register_forward_hook(watch(name)) for name, layer in layers.items()]
-    _outputs(network, chunks)
+    outputs(network, chunks)
     for hook in hooks:
         hook.remove()
     return {name: range_of(histogram, method) for name, histogram in seen.items()}, macs
@@ -121,21 +116,9 @@ def _observe(
 @contextmanager
 def _rounded(layer: Layer, span: tuple[float, float], bits: int) -> Iterator[None]:
     """The layer in int8 for a while."""
-    weight = layer.weight.data
-    layer.weight.data = round_weight(weight, bits)
     hook = layer.register_forward_pre_hook(lambda _, inputs: (round_activation(inputs[0], *span, bits),))
     try:
-        yield
+        with rounded_weights(layer, bits):
+            yield
     finally:
         hook.remove()
-        layer.weight.data = weight
-
-
-def _outputs(network: nn.Module, chunks: Sequence[Tensor]) -> Tensor:
-    """[n, numbers]: all outputs of a picture in a row."""
-    rows = []
-    for chunk in chunks:
-        outputs = network(chunk)
-        outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
-        rows.append(torch.cat([output.flatten(1) for output in outputs], 1))
-    return torch.cat(rows)

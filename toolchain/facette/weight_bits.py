@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from facette.fake_quantize import Layer, last_code, round_weight
+from facette.fake_quantize import Layer, last_code, rounded_weights
+from facette.harm import harm_of_each
 
 FEWEST, MOST = 2, 7
 """Bits of a layer; eight would be no saving."""
@@ -21,7 +20,6 @@ FEWEST, MOST = 2, 7
 _TRIED = 4
 
 
-@torch.no_grad()
 def measure_harm(network: nn.Module, layers: Mapping[str, Layer], chunks: Sequence[Tensor]) -> dict[str, float]:
     """What four bits do to the network when one layer's weights alone have them.
 
@@ -33,15 +31,7 @@ def measure_harm(network: nn.Module, layers: Mapping[str, Layer], chunks: Sequen
     Returns:
         The mean cosine distance, 1 − cosine, between the outputs with and without, by layer.
     """
-    wanted = torch.cat([network(chunk) for chunk in chunks])
-    harm = {}
-    for name, layer in tqdm(layers.items(), desc="weights' bits", unit="layer", dynamic_ncols=True):
-        kept = layer.weight.clone()
-        layer.weight.copy_(round_weight(kept, _TRIED))
-        found = torch.cat([network(chunk) for chunk in chunks])
-        layer.weight.copy_(kept)
-        harm[name] = max(float((1 - torch.cosine_similarity(found, wanted)).mean()), 0.0)
-    return harm
+    return harm_of_each(network, chunks, layers, lambda name: rounded_weights(layers[name], _TRIED), "weights' bits")
 
 
 def share_bits(harm: Mapping[str, float], weights: Mapping[str, int], mean: float) -> dict[str, int]:
