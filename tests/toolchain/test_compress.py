@@ -119,7 +119,7 @@ def test_a_recipe_names_its_passes() -> None:
     relu, small = load_recipe("mobilefacenet-relu"), load_recipe("mobilefacenet-small")
     assert [settings.kind for settings in relu.embedder.passes] == ["swap-activation", *["distil"] * 3]
     assert small.embedder.passes[:4] == relu.embedder.passes
-    assert [settings.kind for settings in small.embedder.passes[4:]] == ["prune", *["distil"] * 3, "qat"]
+    assert [settings.kind for settings in small.embedder.passes[4:]] == ["prune", *["distil"] * 4, "qat"]
     assert small.floor.max_accuracy_drop == 1.5
 
 
