@@ -71,7 +71,7 @@ class Measured:
     all_folds: Verification
 
 
-HEADERS = ("MB", "ms (median)", "quartiles", "× faster", "of int8 limit", "LFW 1–5 %", "LFW %", "TAR@FAR=1e-3 %")
+HEADERS = ("MB", "ms (median)", "quartiles", "ms cold", "× faster", "of int8 limit", "LFW 1–5 %", "LFW %", "TAR@FAR=1e-3 %")
 """Of `cells`."""
 
 
@@ -82,6 +82,7 @@ def cells(measured: Measured) -> list[str]:
         f"{measured.bytes / 1e6:.2f}",
         f"{latency.median:.3f}",
         f"{latency.low:.3f}–{latency.high:.3f}",
+        f"{latency.cold:.3f}",
         f"{measured.speedup:.2f}",
         "" if measured.limit is None else f"{measured.limit:.0%}",
         f"{measured.chosen_on.accuracy * 100:.2f}",

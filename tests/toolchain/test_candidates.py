@@ -25,12 +25,12 @@ def test_a_later_run_is_told_in_the_time_of_the_earlier(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     cache = Cache(tmp_path_factory.mktemp("cache"))
-    first = Candidate(Plan(FORM, "litert", "int8"), latency=Latency(2.0, 1.9, 2.1, 50))
+    first = Candidate(Plan(FORM, "litert", "int8"), latency=Latency(2.0, 1.9, 2.1, 50, 2.5))
     other = Candidate(Plan(FORM, "litert", "int8", Quantization("mse", float_share=0.1)))
 
     def busy(candidates: Sequence[Candidate], bench: Bench, cache: Cache) -> list[Candidate]:
         """A machine that has become half as fast."""
-        return [replace(c, latency=Latency(ms, ms, ms, 20)) for c, ms in zip(candidates, (4.0, 5.0), strict=True)]
+        return [replace(c, latency=Latency(ms, ms, ms, 20, ms)) for c, ms in zip(candidates, (4.0, 5.0), strict=True)]
 
     monkeypatch.setattr("facette.candidates.measure", busy)
     assert measure_beside(first, other, BENCH, cache).milliseconds == pytest.approx(2.5)

@@ -43,7 +43,7 @@ FORM = Model("net", nn.Identity(), DLIB_IMAGE, EmbeddingDecoder("embedding", 128
 
 
 def candidate(engine: str, form: str, ms: float | None, refusal: str | None = None, precision: Precision = "fp32") -> Candidate:
-    latency = None if ms is None else Latency(ms, ms, ms, 20)
+    latency = None if ms is None else Latency(ms, ms, ms, 20, ms)
     way = WAYS[0] if precision == "int8" else None
     return Candidate(
         Plan(replace(FORM, form=form), engine, precision, way),
@@ -128,7 +128,7 @@ class Verdicts:
 def again(first: Candidate, way: Quantization) -> Candidate:
     """A way that leaves layers in float takes half as long again."""
     made = replace(first, plan=replace(first.plan, quantization=way))
-    slower = None if first.latency is None or not way.float_share else Latency(first.latency.median * 1.5, 0, 0, 20)
+    slower = None if first.latency is None or not way.float_share else Latency(first.latency.median * 1.5, 0, 0, 20, 0)
     return replace(made, latency=slower or first.latency)
 
 

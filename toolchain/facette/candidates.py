@@ -197,7 +197,7 @@ def measure(candidates: Sequence[Candidate], bench: Bench, cache: Cache) -> list
     if not bench.measured or not made:
         return list(candidates)
     digests = [hashlib.sha256(c.content).hexdigest() for c in made]
-    key = key_of("latencies", *digests, bench.threads, describe_machine(), tool_versions())
+    key = key_of("latencies in turns", *digests, bench.threads, describe_machine(), tool_versions())
     # In the order of those that were made: the same files may stand elsewhere in another compilation's list.
     measured = iter(cast(list[dict[str, Any]], cache.json(key, lambda: _measure(made, bench))))
     return [c if c.artifact is None else replace(c, latency=Latency(**next(measured))) for c in candidates]
@@ -210,7 +210,8 @@ def measure_beside(known: Candidate, made: Candidate, bench: Bench, cache: Cache
     if before is None or latency is None or same is None:
         return made
     drift = before.median / same.median
-    return replace(made, latency=Latency(latency.median * drift, latency.low * drift, latency.high * drift, latency.rounds))
+    milliseconds = {name: getattr(latency, name) * drift for name in ("median", "low", "high", "cold")}
+    return replace(made, latency=replace(latency, **milliseconds))
 
 
 def _measure(made: Sequence[Candidate], bench: Bench) -> list[dict[str, float]]:
