@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -39,13 +40,20 @@ def _step(network: nn.Sequential, optimizer: torch.optim.Optimizer) -> None:
     optimizer.step()
 
 
+def _muon(network: nn.Sequential, decay: float = DECAY) -> Muon:
+    return Muon(_groups(network, decay), RATE)
+
+
+def _groups(network: nn.Sequential, decay: float) -> list[dict[str, Any]]:
+    vectors = [p for p in network.parameters() if p.ndim == 1]
+    others = [p for p in network.parameters() if p.ndim > 1]
+    return [{"params": others, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
 def test_only_what_mixes_channels_steps_otherwise_than_by_adamw() -> None:
     ours, theirs = _network(), _network()
-    _step(ours, Muon(list(ours.parameters()), RATE, DECAY))
-    vectors = [p for p in theirs.parameters() if p.ndim == 1]
-    others = [p for p in theirs.parameters() if p.ndim > 1]
-    groups = [{"params": others, "weight_decay": DECAY}, {"params": vectors, "weight_decay": 0.0}]
-    _step(theirs, torch.optim.AdamW(groups, lr=RATE))
+    _step(ours, _muon(ours))
+    _step(theirs, torch.optim.AdamW(_groups(theirs, DECAY), lr=RATE))
     otherwise = {name for name, p in ours.named_parameters() if not torch.equal(p, theirs.get_parameter(name))}
     assert otherwise == {"0.weight", "3.weight", "5.weight"}
     assert otherwise == {name for name, p in ours.named_parameters() if is_matrix(p)}
@@ -54,7 +62,7 @@ def test_only_what_mixes_channels_steps_otherwise_than_by_adamw() -> None:
 def test_a_matrix_steps_as_far_as_adamw_would() -> None:
     network = _network()
     before = network[3].weight.detach().clone()
-    _step(network, Muon(list(network.parameters()), RATE, 0.0))
+    _step(network, _muon(network, 0.0))
     moved = (network[3].weight.detach() - before).square().mean().sqrt()  # type: ignore[operator, union-attr]
     assert 0.1 * RATE < float(moved) < 0.25 * RATE
 
@@ -67,8 +75,8 @@ def test_small_directions_are_learnt_sooner_than_by_gradient_descent() -> None:
     def error_after(kind: str) -> float:
         layer = nn.Linear(16, 8, bias=False)
         nn.init.zeros_(layer.weight)
-        parameters = list(layer.parameters())
-        optimizer: torch.optim.Optimizer = Muon(parameters, 0.1, 0.0) if kind == "muon" else torch.optim.SGD(parameters, lr=2.0)
+        groups: list[dict[str, Any]] = [{"params": list(layer.parameters()), "weight_decay": 0.0}]
+        optimizer: torch.optim.Optimizer = Muon(groups, 0.1) if kind == "muon" else torch.optim.SGD(groups, lr=2.0)
         start = optimizer.param_groups[0]["lr"]
         for step in range(300):
             optimizer.param_groups[0]["lr"] = start * (1 - step / 300)
@@ -83,14 +91,14 @@ def test_small_directions_are_learnt_sooner_than_by_gradient_descent() -> None:
 
 def test_its_state_is_taken_up_again() -> None:
     whole, cut = _network(), _network()
-    first = Muon(list(whole.parameters()), RATE, DECAY)
+    first = _muon(whole)
     for _ in range(4):
         _step(whole, first)
-    before = Muon(list(cut.parameters()), RATE, DECAY)
+    before = _muon(cut)
     for _ in range(2):
         _step(cut, before)
     resumed = copy.deepcopy(cut)
-    after = Muon(list(resumed.parameters()), RATE, DECAY)
+    after = _muon(resumed)
     after.load_state_dict(before.state_dict())
     for _ in range(2):
         _step(resumed, after)

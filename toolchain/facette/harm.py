@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 
-@torch.no_grad()
 def harm_of_each(
     network: nn.Module,
     chunks: Sequence[Tensor],

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from facette.calibration import RangeMethod
@@ -35,7 +34,6 @@ class LayerSensitivity:
     macs_share: float
 
 
-@torch.no_grad()
 def measure_sensitivity(
     model: Model, pictures: np.ndarray, method: RangeMethod = "min-max", bits: int = 8
 ) -> tuple[LayerSensitivity, ...]:

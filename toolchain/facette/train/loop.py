@@ -212,13 +212,13 @@ def _freeze_batch_norm(student: nn.Module) -> None:
 
 
 def _optimizer(student: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    if config.optimizer == "muon":
-        return Muon([p for p in student.parameters() if p.requires_grad], config.learning_rate, config.weight_decay)
     # Biases and normalisation scales are not decayed: shrinking them only fights the normalisation.
     decayed = [p for p in student.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in student.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
+    if config.optimizer == "muon":
+        return Muon(groups, config.learning_rate)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
     return torch.optim.AdamW(groups, lr=config.learning_rate)

@@ -6,6 +6,7 @@ serves both: Liu et al., "Muon is scalable for LLM training", 2025, section 2.2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,21 +23,17 @@ class Muon(torch.optim.AdamW):
     """Muon for weights that mix channels; AdamW for all others: depthwise kernels, biases, scales and slopes.
 
     Args:
-        parameters: of a network, float32.
+        groups: of a network's parameters, float32, as `torch.optim.AdamW` takes them.
         learning_rate: of both.
-        weight_decay: of all but vectors, as `torch.optim.AdamW` has it.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
-        matrices = [p for p in parameters if is_matrix(p)]
-        kernels = [p for p in parameters if p.ndim > 1 and not is_matrix(p)]
-        vectors = [p for p in parameters if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": weight_decay, "orthogonal": True},
-            {"params": kernels, "weight_decay": weight_decay, "orthogonal": False},
-            {"params": vectors, "weight_decay": 0.0, "orthogonal": False},
+    def __init__(self, groups: Sequence[Mapping[str, Any]], learning_rate: float) -> None:
+        parted = [
+            {**group, "params": [p for p in group["params"] if is_matrix(p) == orthogonal], "orthogonal": orthogonal}
+            for group in groups
+            for orthogonal in (True, False)
         ]
-        super().__init__([group for group in groups if group["params"]], lr=learning_rate)
+        super().__init__([group for group in parted if group["params"]], lr=learning_rate)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure is ever given
