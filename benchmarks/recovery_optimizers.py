@@ -96,24 +96,29 @@ def measure(arguments: argparse.Namespace) -> Result:
     torch.set_num_threads(arguments.threads)
     # Hints would have the teacher run at every step, which would hide what an optimizer's own step takes.
     alone = replace(settings, steps=arguments.steps, hints=replace(settings.hints, layers=()), consensus=0)
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        answers = Path(folder) / "answers.npy"
-        for number, (optimizer, rate) in enumerate((CONTENDERS[0], *CONTENDERS)):
-            run = Path(folder) / str(number)
-            run.mkdir()
-            if answers.exists():
-                shutil.copyfile(answers, run / "teacher.npy")
+        asked = _empty(Path(folder) / "asked")
+        distil(model, teacher, alone, crops, asked)  # for the teacher's answers, which the others take over
+        rows = []
+        for optimizer, rate in CONTENDERS:
+            run = _empty(Path(folder) / f"{optimizer} {rate:g}")
+            shutil.copyfile(asked / "teacher.npy", run / "teacher.npy")
             distil(model, teacher, replace(alone, optimizer=optimizer, learning_rate=rate), crops, run)
-            if not answers.exists():  # the first asks the teacher, and trains once more
-                shutil.copyfile(run / "teacher.npy", answers)
-                continue
-            log = read_log(run / "log.csv")
-            losses = [float(row["loss"]) for row in log]
-            speed = statistics.median(float(row["images_per_second"]) for row in log)
-            rows.append(Row(optimizer, rate, statistics.fmean(losses[-max(len(losses) // 10, 1) :]), speed))
+            rows.append(_row(optimizer, rate, run))
             shutil.rmtree(run)
     return Result(RECIPE, arguments.steps, alone.batch, arguments.threads, describe_machine(), tool_versions(), rows)
+
+
+def _empty(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _row(optimizer: OptimizerName, rate: float, run: Path) -> Row:
+    log = read_log(run / "log.csv")
+    losses = [float(row["loss"]) for row in log]
+    speed = statistics.median(float(row["images_per_second"]) for row in log)
+    return Row(optimizer, rate, statistics.fmean(losses[-max(len(losses) // 10, 1) :]), speed)
 
 
 def print_result(result: Result) -> None:
