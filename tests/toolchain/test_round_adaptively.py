@@ -128,3 +128,16 @@ def test_the_grids() -> None:
     x = torch.tensor([-9.0, -1.0, 0.0, 0.4, 2.0, 9.0])
     torch.testing.assert_close(round_activation(x, -1.0, 2.0, bits=2), torch.tensor([-1.0, -1.0, 0.0, 0.0, 2.0, 2.0]))
     assert float(round_activation(torch.zeros(1), 1.0, 2.0)) == 0  # zero is always exact
+
+
+@pytest.mark.parametrize("bits", [2, 4, 7])
+def test_steps_of_few_bits_have_few_binary_digits_and_every_channel_has_the_last_code(bits: int) -> None:
+    weight = torch.randn(64, 40, generator=torch.Generator().manual_seed(0))
+    steps = weight_scale(weight, bits)
+    assert torch.equal(torch.frexp(steps).mantissa * 32 % 1, torch.zeros(64, 1))
+    rounded, last = round_weight(weight, bits), 2 ** (bits - 1) - 1
+    assert torch.equal(weight_codes(weight, bits).abs().amax(1), torch.full((64,), float(last)))
+    assert torch.equal(round_weight(rounded, bits), rounded)
+    clipped = 1 - rounded.abs().amax(1) / weight.abs().amax(1)
+    assert float(clipped.min()) >= 0
+    assert float(clipped.max()) < 1 / 16

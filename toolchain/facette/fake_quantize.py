@@ -1,8 +1,9 @@
 """What int8 does to a network, in float arithmetic: the grids that the exporters round to.
 
 Weights are symmetric with a scale for each output channel, so that the largest weight of a channel sits on the last code:
-±127 for eight bits. Activations are asymmetric with one scale a tensor (Krishnamoorthi, "Quantizing deep convolutional networks
-for efficient inference", 2018, sections 2.1 and 3.1).
+±127 for eight bits. Grids of fewer bits are for a bundle's size, not for an engine: their step is a little less, so that it has few
+binary digits and packs well, and the largest weight is clipped a little. Activations are asymmetric with one scale a tensor
+(Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018, sections 2.1 and 3.1).
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from torch import Tensor, nn
 
 Layer = nn.Conv2d | nn.Linear
 """A layer whose weights exporters round; output channels come first in both kinds' weights."""
+
+_ENGINES_BITS = 8
+"""Of the grid whose steps the exporters choose."""
+
+_DIGITS = 5
+"""Binary digits of a coarser grid's step: at most a sixteenth of the largest weight is clipped."""
 
 
 def last_code(bits: int) -> int:
@@ -29,7 +36,9 @@ def last_code(bits: int) -> int:
 
 
 def weight_scale(weight: Tensor, bits: int = 8) -> Tensor:
-    """The step of each output channel's grid, max|w| / 127 for eight bits; 1 where a channel is all zeros.
+    """The step of each output channel's grid; 1 where a channel is all zeros.
+
+    For eight bits max|w| / 127; for fewer the largest number of five binary digits that is no more than max|w| / `last_code`.
 
     Args:
         weight: float32 [out, ...].
@@ -39,12 +48,16 @@ def weight_scale(weight: Tensor, bits: int = 8) -> Tensor:
     """
     reach = weight.detach().flatten(1).abs().amax(1)
     scale = torch.where(reach > 0, reach / last_code(bits), torch.ones_like(reach))
+    if bits < _ENGINES_BITS:
+        digits, exponent = torch.frexp(scale)
+        scale = torch.ldexp((digits * 2**_DIGITS).floor() / 2**_DIGITS, exponent)
     return scale.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 def weight_codes(weight: Tensor, bits: int = 8) -> Tensor:
     """The nearest codes as float32, shaped as ``weight``, in −127..127 for eight bits."""
-    return (weight.detach() / weight_scale(weight, bits)).round()
+    last = last_code(bits)
+    return (weight.detach() / weight_scale(weight, bits)).round().clamp(-last, last)
 
 
 def round_weight(weight: Tensor, bits: int = 8) -> Tensor:
