@@ -23,11 +23,11 @@ from contenders import (
     Measured,
     cells,
     compile_embedder,
+    loaded,
     measure_contenders,
     stock_contender,
 )
 from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS
-from facette.bundle import packed_size
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import PassRow
 from facette.evaluation.verification import verification_set
@@ -37,7 +37,6 @@ from facette.reference import count_macs
 from facette.search.front import Point, front_figure, write_figure
 from facette.search.outcome import beats
 from facette.tables import table
-from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
@@ -46,7 +45,7 @@ RECIPES = ("retinaface-mobilefacenet", "mobilefacenet-relu", "mobilefacenet-half
 
 
 @dataclass(frozen=True)
-class Row:
+class Network:
     """One network in one engine.
 
     Attributes:
@@ -54,9 +53,6 @@ class Row:
         engine, precision, form: what ships.
         passes: what each of the recipe's passes did.
         macs, parameters: multiply-accumulates for one picture, and weights.
-        smaller: size of the stock export over its own, both packed as a bundle packs them.
-        lost: LFW accuracy that the stock export has more, on all folds.
-        measured: beside all others.
     """
 
     recipe: str
@@ -66,6 +62,23 @@ class Row:
     passes: list[PassRow]
     macs: int
     parameters: int
+
+    @property
+    def name(self) -> str:
+        """Tells it from all others."""
+        return STOCK if self.recipe == STOCK else f"{self.recipe}, {self.engine}"
+
+
+@dataclass(frozen=True)
+class Row(Network):
+    """A network and what was measured.
+
+    Attributes:
+        smaller: size of the stock export over its own, both packed as a bundle packs them.
+        lost: LFW accuracy that the stock export has more, on all folds.
+        measured: beside all others.
+    """
+
     smaller: float
     lost: float
     measured: Measured
@@ -89,20 +102,6 @@ class Result:
     refused: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Shipped:
-    """A network as it ships, loaded; attributes as in `Row`."""
-
-    recipe: str
-    engine: str
-    precision: str
-    form: str
-    passes: list[PassRow]
-    macs: int
-    parameters: int
-    contender: Contender
-
-
 def main() -> int:
     """Runs the benchmark."""
     parser = new_parser(__doc__)
@@ -120,18 +119,17 @@ def run(arguments: argparse.Namespace) -> Result:
     macs, parameters = count_macs(embedder)
     assert macs is not None
     assert parameters is not None
-    shipped = {STOCK: Shipped(STOCK, "onnxruntime", "fp32", "stock", [], macs, parameters, stock_contender(embedder))}
+    shipped = [(Network(STOCK, "onnxruntime", "fp32", "stock", [], macs, parameters), stock_contender(embedder))]
     refused: dict[str, str] = {}
     for recipe, engine in itertools.product(arguments.recipes, ENGINES):
-        name = f"{recipe}, {engine}"
-        print(f"compiling {name}", file=sys.stderr)
+        print(f"compiling {recipe}, {engine}", file=sys.stderr)
         try:
-            shipped[name] = _compiled(recipe, engine, data, weights)
+            shipped.append(_compiled(recipe, engine, data, weights))
         except FacetteError as error:
-            refused[name] = str(error)
+            refused[f"{recipe}, {engine}"] = str(error)
     against = verification_set(data, embedder, detector, Cache(default_folder()), range(1, 11))
-    measured, peak = measure_contenders({name: each.contender for name, each in shipped.items()}, against, arguments.seconds)
-    rows = [_row(each, measured[name], measured[STOCK]) for name, each in shipped.items()]
+    measured, peak = measure_contenders({network.name: each for network, each in shipped}, against, arguments.seconds)
+    rows = [_row(network, measured[network.name], measured[STOCK]) for network, _ in shipped]
     result = Result(THREADS, peak, describe_machine(), tool_versions(), rows, refused)
     if arguments.plot:
         points = [_point(row, rows) for row in rows]
@@ -139,27 +137,15 @@ def run(arguments: argparse.Namespace) -> Result:
     return result
 
 
-def _row(each: Shipped, measured: Measured, stock: Measured) -> Row:
+def _row(network: Network, measured: Measured, stock: Measured) -> Row:
     lost = stock.all_folds.accuracy - measured.all_folds.accuracy
-    return Row(
-        recipe=each.recipe,
-        engine=each.engine,
-        precision=each.precision,
-        form=each.form,
-        passes=each.passes,
-        macs=each.macs,
-        parameters=each.parameters,
-        smaller=stock.bytes / measured.bytes,
-        lost=lost,
-        measured=measured,
-    )
+    return Row(**vars(network), smaller=stock.bytes / measured.bytes, lost=lost, measured=measured)
 
 
 def _point(row: Row, rows: list[Row]) -> Point:
     measured = row.measured
     beaten = any(beats(_objectives(other), _objectives(row)) for other in rows)
-    name = row.recipe if row.recipe == STOCK else f"{row.recipe}, {row.engine}"
-    return Point(name, measured.all_folds.accuracy, measured.latency.median, measured.bytes, on_front=not beaten)
+    return Point(row.name, measured.all_folds.accuracy, measured.latency.median, measured.bytes, on_front=not beaten)
 
 
 def _objectives(row: Row) -> tuple[float, float, int]:
@@ -175,14 +161,13 @@ def print_result(result: Result) -> None:
     print(f"this core's int8 limit, by a {MATRIX_SIDE}³ matrix product: {result.int8_gmacs:.0f} GMAC/s")
 
 
-def _compiled(name: str, engine: str, data: Path, weights: Path) -> Shipped:
+def _compiled(name: str, engine: str, data: Path, weights: Path) -> tuple[Network, Contender]:
     entry, content, report = compile_embedder(load_recipe(name), engine, data, weights)
     assert entry.macs is not None
     assert entry.parameters is not None
-    int8_macs = entry.macs if entry.precision == "int8" else None
-    contender = Contender(open_engine(engine, content, THREADS), packed_size(content), int8_macs)
     passes = [row for row in report.passes if row.role == "embedder"]
-    return Shipped(name, engine, entry.precision, entry.form, passes, entry.macs, entry.parameters, contender)
+    network = Network(name, engine, entry.precision, entry.form, passes, entry.macs, entry.parameters)
+    return network, loaded(engine, content, entry.macs if entry.precision == "int8" else None)
 
 
 def _cells(row: Row) -> list[str]:

@@ -29,6 +29,7 @@ from facette.model import Model
 from facette.recipe import Recipe
 from facette.target import load_target
 from facette_runtime.bundle import Bundle
+from facette_runtime.engines import open_engine
 from facette_runtime.engines.base import Engine, TensorSpec
 from facette_runtime.manifest import EmbedderEntry
 
@@ -146,6 +147,11 @@ def compile_embedder(recipe: Recipe, engine: str, data: Path, weights: Path) -> 
         )
         manifest, report = compile_bundle(job)
         return manifest.embedder, Bundle.open(job.output).read(manifest.embedder.file), report
+
+
+def loaded(engine: str, content: bytes, int8_macs: int | None = None) -> Contender:
+    """A network's file in the engine that it is for, on one thread."""
+    return Contender(open_engine(engine, content, THREADS), packed_size(content), int8_macs)
 
 
 def shipped_row(report: CompileReport) -> CandidateRow:

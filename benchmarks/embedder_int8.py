@@ -27,6 +27,7 @@ from contenders import (
     Measured,
     cells,
     compile_embedder,
+    loaded,
     measure_contenders,
     shipped_row,
     stock_contender,
@@ -43,7 +44,6 @@ from facette.loading import load_models
 from facette.model import Model
 from facette.recipe import Recipe, load_recipe
 from facette.tables import table
-from facette_runtime.engines import open_engine
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
@@ -143,9 +143,7 @@ def _compiled(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[N
     form = next(form for form in graph_forms(network) if form.form == fastest.form)
     float_content = export(form, engine, "fp32").model
     name = f"{engine} int8, form {shipped.form}, {shipped.ranges}"
-    fp32 = Contender(open_engine(engine, float_content, THREADS), packed_size(float_content))
-    int8 = Contender(open_engine(engine, content, THREADS), packed_size(content), entry.macs)
-    return (parent, fp32), (name, int8), rows
+    return (parent, loaded(engine, float_content)), (name, loaded(engine, content, entry.macs)), rows
 
 
 def print_result(result: Result) -> None:
