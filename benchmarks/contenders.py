@@ -27,6 +27,7 @@ from facette.evaluation.verification import Verification, VerificationSet, verif
 from facette.measure import Latency, interleaved
 from facette.model import Model
 from facette.recipe import Recipe
+from facette.resample import fitted
 from facette.target import load_target
 from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
@@ -106,7 +107,7 @@ def measure_contenders(
         What was measured, in the order given; and what this core reaches on a large int8 matrix product, in GMAC/s.
     """
     picture = np.ascontiguousarray(against.crops[:1])
-    calls = {name: call_of(each.engine, picture) for name, each in contenders.items()}
+    calls = {name: call_of(each.engine, fitted(each.engine, picture)) for name, each in contenders.items()}
     latencies = interleaved({**calls, MATRIX: int8_matrix_product()}, seconds=seconds)
     peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
     found = {}

@@ -20,6 +20,7 @@ from facette.passes.distil import Distil, distil, training_alignment
 from facette.passes.low_rank import LowRank, low_rank
 from facette.passes.prune import Prune, prune, prune_schedule
 from facette.passes.qat import Qat, qat
+from facette.passes.shrink_input import ShrinkInput, shrink_input
 from facette.passes.sparsify import Sparsify, sparsify
 from facette.passes.swap_activation import SwapActivation, swap_activation
 from facette.recipe import Pass
@@ -109,7 +110,7 @@ def apply(settings: Pass, model: Model, original: Model, supplies: Supplies) -> 
     if not isinstance(settings, Recovery):
         with _one_thread():
             return _rewrite(settings, model, supplies)
-    crops, labels = supplies.crops(model, settings.kind, settings.repeats)
+    crops, labels = supplies.crops(original, settings.kind, settings.repeats)
     parts = [fingerprint(model), fingerprint(original), settings, *map(len, crops), *(labels if settings.margin else ())]
     run = supplies.cache.folder / "runs" / key_of(*parts)[:16]
     if isinstance(settings, Distil):
@@ -120,11 +121,13 @@ def apply(settings: Pass, model: Model, original: Model, supplies: Supplies) -> 
     return binarize(model, original, settings, crops, run, labels)
 
 
-def _rewrite(settings: Prune | Sparsify | LowRank | SwapActivation, model: Model, supplies: Supplies) -> Model:
+def _rewrite(settings: Prune | ShrinkInput | Sparsify | LowRank | SwapActivation, model: Model, supplies: Supplies) -> Model:
     if isinstance(settings, SwapActivation):
         return swap_activation(model, settings)
     if isinstance(settings, Prune):
         return prune(model, settings, supplies.pictures(model))
+    if isinstance(settings, ShrinkInput):
+        return shrink_input(model, settings)
     if isinstance(settings, Sparsify):
         return sparsify(model, settings)
     return low_rank(model, settings, supplies.pictures(model))

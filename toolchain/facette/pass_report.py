@@ -16,6 +16,7 @@ from facette.measure import interleaved
 from facette.model import Model
 from facette.recipe import Choices, Pass
 from facette.reference import count_macs, reference_engine
+from facette.resample import fitted
 from facette.target import Target
 from facette.verify import parity_on
 from facette_runtime.engines import open_engine
@@ -44,7 +45,7 @@ def judge_passes(
     rows = []
     for number, (model, name) in enumerate(zip(models, ["as given", *(settings.kind for settings in passes)], strict=True)):
         engine = reference_engine(model)
-        parity = parity_on(engine, bench.expected, bench.pictures)
+        parity = parity_on(engine, bench.expected, list(fitted(engine, np.stack(bench.pictures))))
         judgement = gate.judge(engine, fingerprint(model), parity, trained=True)
         last = number == len(passes)
         macs, parameters = count_macs(model)
@@ -74,6 +75,6 @@ def _latencies(models: Sequence[Model], bench: Bench, target: Target) -> list[fl
     for number, model in enumerate(models):
         plan = list_plans(model, target, Choices(precisions=("fp32",)))[0]
         engine = open_engine(plan.engine, export(plan.form, plan.engine, "fp32").model, bench.threads)
-        feed = {engine.inputs[0].name: np.ascontiguousarray(bench.pictures[0][None])}
+        feed = {engine.inputs[0].name: np.ascontiguousarray(fitted(engine, bench.pictures[0][None]))}
         calls[str(number)] = lambda engine=engine, feed=feed: engine.run(feed)
     return [latency.median for latency in interleaved(calls).values()]

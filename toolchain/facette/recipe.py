@@ -14,6 +14,7 @@ from facette.passes.distil import Distil
 from facette.passes.low_rank import LowRank
 from facette.passes.prune import Prune
 from facette.passes.qat import Qat
+from facette.passes.shrink_input import ShrinkInput
 from facette.passes.sparsify import Sparsify
 from facette.passes.swap_activation import SwapActivation
 from facette.toml_file import laid_over, parse_toml
@@ -30,7 +31,7 @@ from facette_runtime.manifest import (
 )
 from facette_runtime.schema import from_dict
 
-Pass = Binarize | Distil | LowRank | Prune | Qat | Sparsify | SwapActivation
+Pass = Binarize | Distil | LowRank | Prune | Qat | ShrinkInput | Sparsify | SwapActivation
 """The settings of each pass that a recipe can name, told apart by ``kind``."""
 
 _TRAINING = {key.default for each in get_args(Pass) if issubclass(each, Recovery) for key in fields(each) if key.name == "kind"}

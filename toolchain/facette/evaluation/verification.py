@@ -1,7 +1,7 @@
 """Verification accuracy of one embedder, by itself: what the gate compares a network before and after with.
 
 The whole pipeline is measured by `facette.evaluation.evaluate`; here the crops are made once, by the uncompiled detector, and
-every candidate sees the same ones.
+every candidate sees the same ones, in fewer pixels if it was made to take fewer.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from facette.evaluation.embed_photos import CHUNK, central_crop
 from facette.evaluation.evaluate import CHOOSING_FOLDS, fits_aligned_crop, judge
 from facette.finder import find_with
 from facette.model import Model
+from facette.resample import fitted
 from facette_runtime.embed import normalize
 from facette_runtime.engines.base import Engine
 from facette_runtime.preprocess import to_network
@@ -126,7 +127,7 @@ def _embed(engine: Engine, against: VerificationSet, label: str | None) -> Float
     starts = range(0, len(against.crops), step)
     parts = []
     for start in tqdm(starts, desc=label, unit="batch", leave=False, disable=label is None or None):
-        chunk = against.crops[start : start + step]
+        chunk = fitted(engine, against.crops[start : start + step])
         padded = chunk if wanted.shape[0] is None else np.resize(chunk, (step, *chunk.shape[1:]))
         parts.append(engine.run({wanted.name: np.ascontiguousarray(padded)})[output.name][: len(chunk)])
     return normalize(np.concatenate(parts))

@@ -31,7 +31,7 @@ class Distil(Recovery):
 
     Attributes:
         refit: faces on which each layer is first solved in closed form, where both networks have the same layers (after a swap of
-            activations); 0 leaves it out.
+            activations) on pictures of one size; 0 leaves it out.
         fold: fold batch norms first. Otherwise their statistics stay as they are, and only scale and shift are trained.
     """
 
@@ -47,9 +47,9 @@ def distil(
 
     Args:
         model: an embedder in torch, as pruning or another change left it.
-        teacher: usually the original; fed with the same crops.
+        teacher: usually the original; shown the same crops.
         settings: how.
-        crops: uint8 [n, s, s, 3] arrays, BGR, cut by `training_alignment`.
+        crops: uint8 [n, s, s, 3] arrays, BGR, cut by the teacher's `training_alignment`.
         run_dir: the run's folder. An unfinished run in it goes on exactly where it was; a finished one is not repeated.
         labels: whose face each crop shows, "" where nobody says; for ``settings.margin`` only.
 
@@ -64,8 +64,8 @@ def distil(
     student, original = copy.deepcopy(torch_network(model)), copy.deepcopy(torch_network(teacher))
     if settings.fold and fold_in_place(student):
         fold_in_place(original)
-    # A refit would fill the zeros of a sparse network.
-    if not hold_zeros(student) and settings.refit:
+    # A refit would fill the zeros of a sparse network, and compares layers place by place.
+    if not hold_zeros(student) and settings.refit and model.image == teacher.image:
         _refit(student, original, model, settings, crops[0], run_dir / "start.safetensors")
     network = recover(student, model, teacher, original, settings, crops, run_dir, labels)
     return replace(model, network=network, statistics=None)

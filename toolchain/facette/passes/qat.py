@@ -118,7 +118,7 @@ def qat(
     fold_in_place(original)
     equalize_in_place(_traced(student))  # as the exporters would
     hold_zeros(student)
-    faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], model.image.size_wh[0])))
+    faces = torch.from_numpy(np.ascontiguousarray(central(crops[0][: settings.range_faces], teacher.image.size_wh[0])))
     chunks = [normalize_pixels(part, model.image) for part in torch.split(faces, settings.batch)]
     few = _few_bits(student.eval(), chunks, settings.weight_bits, run_dir / "weight_bits.json") if settings.weight_bits < 8 else {}
     if settings.activations:

@@ -100,10 +100,9 @@ class EmbeddingTask:
         pixels, faces = batch[0], batch[1]
         apprentice = self.student
         assert isinstance(apprentice, Apprentice)
-        x = normalize_pixels(pixels, self._image)
-        found, features = self._look(x)
+        found, features = self._look(normalize_pixels(pixels, self._image))
         found = found.float()
-        wanted, shown = (batch[2], ()) if self._hints is None else self._hints.ask(x)
+        wanted, shown = (batch[2], ()) if self._hints is None else self._hints.ask(pixels)
         total, parts = embedding_loss(found, batch[2] if len(batch) > 2 else wanted, self._weights)
         if self._hints is not None and apprentice.regressors is not None:
             brought = [regressor(feature) for regressor, feature in zip(apprentice.regressors, features, strict=True)]

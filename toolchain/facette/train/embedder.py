@@ -208,7 +208,8 @@ def _hints(recipe: EmbedderRecipe, teacher: Model, student: Model) -> HintGiver 
         return None
     if teacher.image != student.image:
         raise FacetteError(f"hints: {teacher.name} is not fed like {student.name}, so their features can't be compared")
-    return HintGiver(recipe.hints, copy.deepcopy(torch_network(teacher)), pick_device(recipe.rounds[0].loop.device))
+    device = pick_device(recipe.rounds[0].loop.device)
+    return HintGiver(recipe.hints, copy.deepcopy(torch_network(teacher)), teacher.image, device)
 
 
 def _people(recipe: EmbedderRecipe, labels: Sequence[str], size: int) -> People | None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from facette.model import ImageSpec
 from facette.train.loop import channels_last
+from facette.train.pixels import normalize_pixels
 from facette_runtime.errors import FacetteError
 
 
@@ -81,23 +82,25 @@ class HintGiver:
 
     Args:
         settings: where and how much.
-        teacher: in eval mode; fed with the same pictures as the student.
+        teacher: in eval mode; shown the same pictures as the student.
+        image: what it is fed.
         device: where `facette.train.loop.fit` will train.
 
     Raises:
         FacetteError: the teacher has no layer of such a name.
     """
 
-    def __init__(self, settings: Hints, teacher: nn.Module, device: torch.device) -> None:
+    def __init__(self, settings: Hints, teacher: nn.Module, image: ImageSpec, device: torch.device) -> None:
         self.settings = settings
+        self._image = image
         self.student_layers = tuple(ours for ours, _ in settings.layers)
         self._teacher = channels_last(Watched(teacher, [theirs for _, theirs in settings.layers])).to(device).eval()
         self._device = device
 
     @torch.no_grad()
-    def ask(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Embeddings float32 [n, d] and features of pictures float32 [n, 3, h, w], normalised and on the device."""
-        found, features = self._teacher(x)
+    def ask(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Embeddings float32 [n, d] and features of pictures uint8 [n, h, w, 3], BGR, on the device."""
+        found, features = self._teacher(normalize_pixels(pixels, self._image))
         return found.float(), features
 
     @torch.no_grad()
@@ -107,9 +110,8 @@ class HintGiver:
         Raises:
             FacetteError: the student has no layer of such a name, or what a layer gives is no picture.
         """
-        blank = torch.zeros(1, 3, image.size_wh[1], image.size_wh[0])
-        ours = Watched(student, self.student_layers)(blank)[1]
-        theirs = self._teacher(blank.to(self._device))[1]
+        ours = Watched(student, self.student_layers)(_blank(image))[1]
+        theirs = self._teacher(_blank(self._image).to(self._device))[1]
         for names, pair in zip(self.settings.layers, zip(ours, theirs, strict=True), strict=True):
             for name, value in zip(names, pair, strict=True):
                 if value.ndim != 4:
@@ -117,6 +119,11 @@ class HintGiver:
         widths = [(one.shape[1], two.shape[1]) for one, two in zip(ours, theirs, strict=True)]
         same = self.settings.of == "attention"
         return nn.ModuleList(nn.Identity() if same or one == two else nn.Conv2d(one, two, 1) for one, two in widths)
+
+
+def _blank(image: ImageSpec) -> Tensor:
+    width, height = image.size_wh
+    return torch.zeros(1, 3, height, width)
 
 
 def hint_loss(ours: Sequence[Tensor], theirs: Sequence[Tensor], kind: Literal["features", "attention"]) -> Tensor:

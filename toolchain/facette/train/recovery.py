@@ -4,7 +4,7 @@ where there are some, it can be pushed to tell those people apart as well."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,13 +101,14 @@ def check_crops(model: Model, teacher: Model, crops: Sequence[np.ndarray]) -> No
     """Refuses what training could not use.
 
     Raises:
-        FacetteError: crops of another kind than `training_alignment` gives, or a teacher that takes other pictures.
+        FacetteError: crops of another kind than `training_alignment` gives of the teacher, or a teacher that takes other pictures
+            than the same ones in more pixels.
     """
-    side = training_alignment(model).size_wh[0]
+    side = training_alignment(teacher).size_wh[0]
     for part in crops:
         if part.dtype != np.uint8 or part.shape[1:] != (side, side, 3):
             raise FacetteError(f"{model.name}: crops must be uint8 [n, {side}, {side}, 3], but got {part.dtype} {part.shape}")
-    if teacher.image != model.image:
+    if replace(teacher.image, size_wh=model.image.size_wh) != model.image or teacher.image.size_wh < model.image.size_wh:
         raise FacetteError(f"teacher {teacher.name} is not fed like {model.name}: {teacher.image} against {model.image}")
 
 
@@ -125,11 +126,11 @@ def recover(
 
     Args:
         student: what is trained.
-        model: says how both networks are fed.
-        teacher: the original.
+        model: says how the student is fed.
+        teacher: the original; sees each view in all its pixels, the student perhaps in fewer.
         original: its module, whose features hints come from; may be changed.
         settings: how.
-        crops: uint8 [n, s, s, 3] arrays, BGR, cut by `training_alignment`.
+        crops: uint8 [n, s, s, 3] arrays, BGR, cut by the teacher's `training_alignment`.
         run_dir: the run's folder. An unfinished run in it goes on exactly where it was; a finished one is not repeated.
         labels: whose face each crop shows, "" where nobody says; for ``settings.margin`` only.
 
@@ -140,10 +141,10 @@ def recover(
     config = settings.loop
     faces = np.arange(sum(map(len, crops)))
     quicken(student)
-    hints = HintGiver(settings.hints, original, pick_device(config.device)) if settings.hints.layers else None
+    hints = HintGiver(settings.hints, original, teacher.image, pick_device(config.device)) if settings.hints.layers else None
     # With hints the teacher is run at every step anyway, and gives its answer along with them.
     answers = meant = None
-    size = model.image.size_wh[0]
+    size = teacher.image.size_wh[0]
     if settings.consensus or not hints:
         cache, kept = run_dir / "teacher.npy", run_dir / "consensus.npy"
         answers = Teacher(teacher, cache, len(faces), settings.views, config, mirrors=settings.consensus > 0)

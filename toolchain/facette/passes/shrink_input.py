@@ -1,0 +1,123 @@
+"""Smaller pictures: an embedder is fed fewer pixels, so that every layer that slides over them multiplies less.
+
+The second of MobileNet's two multipliers (Howard et al., "MobileNets", 2017, section 3.4). No weight is lost, so the network
+recovers sooner than from a cut to the same cost, and stays as large in memory. Training follows (`facette.passes.distil`): the
+teacher goes on seeing the large pictures.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facette.model import Model
+from facette_runtime.errors import FacetteError
+from facette_runtime.manifest import Alignment
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkInput:
+    """Settings of `shrink_input`.
+
+    Attributes:
+        side: of the new picture, in pixels.
+    """
+
+    side: int
+    kind: Literal["shrink-input"] = "shrink-input"
+
+
+def shrink_input(model: Model, settings: ShrinkInput) -> Model:
+    """Feeds an embedder the same crop in fewer pixels.
+
+    A convolution whose kernel covers the whole of its picture (a global depthwise one) gets a smaller kernel of the same sum;
+    layers that slide, and pooling, stay as they are.
+
+    Args:
+        model: an embedder in torch with square pictures.
+        settings: how small.
+
+    Returns:
+        A model with a new network, input size and alignment; the old one is left as it was.
+
+    Raises:
+        FacetteError: the network is a detector or an ONNX file, its picture isn't square or no larger than ``side``, or a layer
+            has weights for each place of its picture and is no convolution.
+    """
+    if model.alignment is None:
+        raise FacetteError(f"{model.name}: is a detector, whose pictures are made smaller by the recipe's input_size")
+    if not isinstance(model.network, nn.Module):
+        raise FacetteError(f"{model.name}: only a torch network can take smaller pictures, not an ONNX file")
+    width, height = model.image.size_wh
+    if width != height or not 0 < settings.side < width:
+        raise FacetteError(
+            f"{model.name}: its pictures are {width}x{height}; shrink-input makes square ones smaller, side 1 to {width - 1}"
+        )
+    network = copy.deepcopy(model.network).eval()
+    covering = _covering(network, width)
+    try:
+        with torch.no_grad(), _before(covering, _resample):
+            network(_blank(settings.side))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise FacetteError(f"{model.name}: does not work on pictures of {settings.side}x{settings.side}: {reason}") from error
+    size = (settings.side, settings.side)
+    return replace(
+        model,
+        network=network,
+        image=replace(model.image, size_wh=size),
+        alignment=_scaled(model.alignment, settings.side),
+        statistics=None,
+    )
+
+
+def _covering(network: nn.Module, side: int) -> list[nn.Conv2d]:
+    """The convolutions that see all of their picture at once."""
+    found: list[nn.Conv2d] = []
+
+    def look(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
+        if layer.kernel_size == tuple(given[0].shape[2:]) != (1, 1) and layer.padding == (0, 0):
+            found.append(layer)
+
+    with torch.no_grad(), _before([layer for layer in network.modules() if isinstance(layer, nn.Conv2d)], look):
+        network(_blank(side))
+    return found
+
+
+def _resample(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
+    """Gives the layer the kernel that answers to a small picture as the old one did to the same picture made large again."""
+    height, width = given[0].shape[2:]
+    single = torch.eye(height * width).view(-1, 1, height, width)
+    enlarged = F.interpolate(single, layer.kernel_size, mode="bilinear")[:, 0]
+    kernel = torch.einsum("oihw,phw->oip", layer.weight, enlarged)
+    layer.weight = nn.Parameter(kernel.reshape(*kernel.shape[:2], height, width))
+    layer.kernel_size = (height, width)
+
+
+@contextmanager
+def _before(layers: Sequence[nn.Conv2d], action: Callable[[nn.Conv2d, tuple[Tensor]], None]) -> Iterator[None]:
+    """Has ``action`` called with each of these layers and what it is given, before it runs."""
+    handles = [layer.register_forward_pre_hook(action) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _blank(side: int) -> Tensor:
+    return torch.zeros(1, 3, side, side)
+
+
+def _scaled(alignment: Alignment, side: int) -> Alignment:
+    """The same crop in other pixels, whose centres lie half a pixel from the edge."""
+    factor = side / alignment.size_wh[0]
+    template = tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in alignment.template_xy)
+    return Alignment((side, side), template)
