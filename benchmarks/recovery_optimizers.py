@@ -1,6 +1,6 @@
-"""Which optimizer brings a pruned network back soonest: MobileFaceNet-y1, cut as `mobilefacenet-half` cuts it, on the same views.
+"""Which optimizer brings a changed network back soonest: MobileFaceNet-y1 as `mobilefacenet-half` changes it, on the same views.
 
-Every optimizer trains the same cut network for the same steps at several learning rates. What counts is the loss at the end, where
+Every optimizer trains the same network for the same steps at several learning rates. What counts is the loss at the end, where
 the learning rate has come down; the seconds tell what a step costs, with all of the teacher's answers known beforehand.
 
     python benchmarks/recovery_optimizers.py --data FOLDER --weights FOLDER [--steps 1000] [--threads 1] [--json FILE]
@@ -9,28 +9,23 @@ the learning rate has come down; the seconds tell what a step costs, with all of
 from __future__ import annotations
 
 import argparse
-import shutil
-import statistics
 import sys
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from facette.cache import Cache, default_folder, tool_versions
 from facette.commands.compile import faces_option
-from facette.compress import Supplies, apply
+from facette.compress import Supplies, compress
 from facette.loading import load_models
-from facette.passes.distil import Distil, distil
-from facette.passes.prune import Prune
+from facette.passes.distil import Distil
 from facette.recipe import load_recipe
 from facette.tables import table
-from facette.train.log import read_log
 from facette.train.loop import OptimizerName
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
+from recovering import Trial, quick_settings, recover_each
 
 RECIPE = "mobilefacenet-half"
 CONTENDERS: tuple[tuple[OptimizerName, float], ...] = (
@@ -86,39 +81,25 @@ def measure(arguments: argparse.Namespace) -> Result:
         raise FacetteError("--steps and --threads must be at least 1")
     data, weights = data_and_weights(arguments)
     recipe = load_recipe(RECIPE)
-    cut, settings = recipe.embedder.passes[0], recipe.embedder.passes[1]
-    assert isinstance(cut, Prune)
-    assert isinstance(settings, Distil)
+    passes = list(recipe.embedder.passes)
+    learning = next(number for number, settings in enumerate(passes) if isinstance(settings, Distil))
     detector, teacher = load_models(recipe, weights)
     supplies = Supplies(faces_option([], data), detector, Cache(default_folder()), print)
-    model = apply(cut, teacher, teacher, supplies)
-    crops, _ = supplies.crops(model, "distil", ())
+    changed = compress(teacher, passes[:learning], supplies)[-1]
+    settings = passes[learning]
+    assert isinstance(settings, Distil)
+    alone = quick_settings(settings, arguments.steps)
     torch.set_num_threads(arguments.threads)
-    # Hints would have the teacher run at every step, which would hide what an optimizer's own step takes.
-    alone = replace(settings, steps=arguments.steps, hints=replace(settings.hints, layers=()), consensus=0)
-    with tempfile.TemporaryDirectory() as folder:
-        asked = _empty(Path(folder) / "asked")
-        distil(model, teacher, alone, crops, asked)  # for the teacher's answers, which the others take over
-        rows = []
-        for optimizer, rate in CONTENDERS:
-            run = _empty(Path(folder) / f"{optimizer} {rate:g}")
-            shutil.copyfile(asked / "teacher.npy", run / "teacher.npy")
-            distil(model, teacher, replace(alone, optimizer=optimizer, learning_rate=rate), crops, run)
-            rows.append(_row(optimizer, rate, run))
-            shutil.rmtree(run)
+    trials = {
+        f"{optimizer} {rate:g}": Trial(changed, replace(alone, optimizer=optimizer, learning_rate=rate))
+        for optimizer, rate in CONTENDERS
+    }
+    found = recover_each(trials, teacher, supplies.crops(teacher, "distil")[0])
+    rows = [
+        Row(optimizer, rate, each.loss, each.images_per_second)
+        for (optimizer, rate), each in zip(CONTENDERS, found.values(), strict=True)
+    ]
     return Result(RECIPE, arguments.steps, alone.batch, arguments.threads, describe_machine(), tool_versions(), rows)
-
-
-def _empty(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def _row(optimizer: OptimizerName, rate: float, run: Path) -> Row:
-    log = read_log(run / "log.csv")
-    losses = [float(row["loss"]) for row in log]
-    speed = statistics.median(float(row["images_per_second"]) for row in log)
-    return Row(optimizer, rate, statistics.fmean(losses[-max(len(losses) // 10, 1) :]), speed)
 
 
 def print_result(result: Result) -> None:
