@@ -1,6 +1,7 @@
 """What recipes make of MobileFaceNet-y1, on one thread: accuracy lost against time and size won.
 
-Every recipe is compiled from the stock module, once for each engine. All that ships is timed, interleaved in one process with the
+Every recipe is compiled from the stock module: once for each engine, and once in float alone, which tells what its passes cost from
+what int8 costs. All that ships is timed, interleaved in one process with the
 stock export in ONNX Runtime: the fastest engine is not always the one that keeps most, nor the one with the smallest file. Accuracy
 is that of LFW's aligned crops: folds 1 to 5, which the compiler chose on, and all ten. The first run trains, for hours in some
 recipes; runs are kept in the cache and go on where they were cut off.
@@ -39,9 +40,12 @@ from facette.search.outcome import beats
 from facette.tables import table
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
+from facette_runtime.manifest import Precision
 from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
 
 RECIPES = ("retinaface-mobilefacenet", "mobilefacenet-relu", "mobilefacenet-half", "mobilefacenet-quarter", "mobilefacenet-small")
+WAYS: tuple[tuple[str, tuple[Precision, ...]], ...] = (("onnxruntime", ("fp32",)), *((engine, ()) for engine in ENGINES))
+"""An engine, and the precisions that it may ship; none named: all that it has."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Network:
     @property
     def name(self) -> str:
         """Tells it from all others."""
-        return STOCK if self.recipe == STOCK else f"{self.recipe}, {self.engine}"
+        return STOCK if self.recipe == STOCK else f"{self.recipe}, {self.engine} {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Result:
     Attributes:
         int8_gmacs: what this core reaches on a large int8 matrix product, in 1e9 multiply-accumulates a second.
         rows: the stock export first.
-        refused: what compiles to nothing, by recipe and engine, and why.
+        refused: what compiles to nothing, by recipe, engine and precision, and why.
     """
 
     threads: int
@@ -119,17 +123,19 @@ def run(arguments: argparse.Namespace) -> Result:
     macs, parameters = count_macs(embedder)
     assert macs is not None
     assert parameters is not None
-    shipped = [(Network(STOCK, "onnxruntime", "fp32", "stock", [], macs, parameters), stock_contender(embedder))]
+    shipped = {STOCK: (Network(STOCK, "onnxruntime", "fp32", "stock", [], macs, parameters), stock_contender(embedder))}
     refused: dict[str, str] = {}
-    for recipe, engine in itertools.product(arguments.recipes, ENGINES):
-        print(f"compiling {recipe}, {engine}", file=sys.stderr)
+    for recipe, (engine, precisions) in itertools.product(arguments.recipes, WAYS):
+        way = " ".join((engine, *precisions))
+        print(f"compiling {recipe}, {way}", file=sys.stderr)
         try:
-            shipped.append(_compiled(recipe, engine, data, weights))
+            network, contender = _compiled(recipe, engine, precisions, data, weights)
+            shipped[network.name] = network, contender  # an engine whose int8 is refused ships in float again
         except FacetteError as error:
-            refused[f"{recipe}, {engine}"] = str(error)
+            refused[f"{recipe}, {way}"] = str(error)
     against = verification_set(data, embedder, detector, Cache(default_folder()), range(1, 11))
-    measured, peak = measure_contenders({network.name: each for network, each in shipped}, against, arguments.seconds)
-    rows = [_row(network, measured[network.name], measured[STOCK]) for network, _ in shipped]
+    measured, peak = measure_contenders({name: contender for name, (_, contender) in shipped.items()}, against, arguments.seconds)
+    rows = [_row(network, measured[network.name], measured[STOCK]) for network, _ in shipped.values()]
     result = Result(THREADS, peak, describe_machine(), tool_versions(), rows, refused)
     if arguments.plot:
         points = [_point(row, rows) for row in rows]
@@ -161,8 +167,8 @@ def print_result(result: Result) -> None:
     print(f"this core's int8 limit, by a {MATRIX_SIDE}³ matrix product: {result.int8_gmacs:.0f} GMAC/s")
 
 
-def _compiled(name: str, engine: str, data: Path, weights: Path) -> tuple[Network, Contender]:
-    entry, content, report = compile_embedder(load_recipe(name), engine, data, weights)
+def _compiled(name: str, engine: str, precisions: tuple[Precision, ...], data: Path, weights: Path) -> tuple[Network, Contender]:
+    entry, content, report = compile_embedder(load_recipe(name), engine, data, weights, precisions)
     assert entry.macs is not None
     assert entry.parameters is not None
     passes = [row for row in report.passes if row.role == "embedder"]

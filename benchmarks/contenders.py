@@ -32,7 +32,7 @@ from facette.target import load_target
 from facette_runtime.bundle import Bundle
 from facette_runtime.engines import open_engine
 from facette_runtime.engines.base import Engine, TensorSpec
-from facette_runtime.manifest import EmbedderEntry
+from facette_runtime.manifest import EmbedderEntry, Precision
 
 ENGINES = ("onnxruntime", "litert", "openvino")
 
@@ -125,8 +125,17 @@ def measure_contenders(
     return found, peak
 
 
-def compile_embedder(recipe: Recipe, engine: str, data: Path, weights: Path) -> tuple[EmbedderEntry, bytes, CompileReport]:
+def compile_embedder(
+    recipe: Recipe, engine: str, data: Path, weights: Path, precisions: tuple[Precision, ...] = ()
+) -> tuple[EmbedderEntry, bytes, CompileReport]:
     """What the compiler ships for a recipe with one of `ENGINES` on one thread: its entry, its file, and how it was chosen.
+
+    Args:
+        recipe: names the networks and their passes.
+        engine: one of `ENGINES`.
+        data: LFW and UTKFace.
+        weights: the public weights.
+        precisions: that may ship; by default all that the engine has.
 
     Raises:
         FacetteError: nothing can ship.
@@ -135,7 +144,7 @@ def compile_embedder(recipe: Recipe, engine: str, data: Path, weights: Path) -> 
     target = replace(target, engines=tuple(each for each in target.engines if each.name == engine))
     with tempfile.TemporaryDirectory() as folder:
         job = Job(
-            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS)),
+            recipe=replace(recipe, compile=replace(recipe.compile, threads=THREADS, precisions=precisions)),
             target=target,
             output=Path(folder) / "bundle.facette",
             photos=golden_photos(None),
