@@ -83,7 +83,7 @@ def _covering(network: nn.Module, side: int) -> list[nn.Conv2d]:
     found: list[nn.Conv2d] = []
 
     def look(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
-        if layer.kernel_size == tuple(given[0].shape[2:]) != (1, 1) and layer.padding == (0, 0):
+        if layer.kernel_size == tuple(given[0].shape[2:]) != (1, 1) and layer.padding in ((0, 0), "valid"):
             found.append(layer)
 
     with torch.no_grad(), _before([layer for layer in network.modules() if isinstance(layer, nn.Conv2d)], look):
