@@ -1,10 +1,10 @@
 """What recipes make of MobileFaceNet-y1, on one thread: accuracy lost against time and size won.
 
 Every recipe is compiled from the stock module: once for each engine, and once in float alone, which tells what its passes cost from
-what int8 costs. All that ships is timed, interleaved in one process with the
-stock export in ONNX Runtime: the fastest engine is not always the one that keeps most, nor the one with the smallest file. Accuracy
-is that of LFW's aligned crops: folds 1 to 5, which the compiler chose on, and all ten. The first run trains, for hours in some
-recipes; runs are kept in the cache and go on where they were cut off.
+what int8 costs. All that ships is timed, interleaved in one process with the stock export in ONNX Runtime: the fastest engine is
+not always the one that keeps most, nor the one with the smallest file. Accuracy is that of LFW's aligned crops: folds 1 to 5, which
+the compiler chose on, and all ten. The first run trains, for hours in some recipes; runs are kept in the cache and go on where they
+were cut off.
 
     python benchmarks/compressed.py --data FOLDER --weights FOLDER [--recipes NAME ...] [--json FILE] [--plot FILE.png]
 """
@@ -29,12 +29,12 @@ from contenders import (
     stock_contender,
 )
 from embedder_fp32 import MATRIX_SIDE, STOCK, THREADS
+from embedder_networks import cost_of
 from facette.cache import Cache, default_folder, tool_versions
 from facette.compile_report import PassRow
 from facette.evaluation.verification import verification_set
 from facette.loading import load_models
 from facette.recipe import load_recipe
-from facette.reference import count_macs
 from facette.search.front import Point, front_figure, write_figure
 from facette.search.outcome import beats
 from facette.tables import table
@@ -120,10 +120,7 @@ def run(arguments: argparse.Namespace) -> Result:
     """Compiles every recipe, times all that ships together, and verifies each."""
     data, weights = data_and_weights(arguments)
     detector, embedder = load_models(load_recipe(RECIPES[0]), weights)
-    macs, parameters = count_macs(embedder)
-    assert macs is not None
-    assert parameters is not None
-    shipped = {STOCK: (Network(STOCK, "onnxruntime", "fp32", "stock", [], macs, parameters), stock_contender(embedder))}
+    shipped = {STOCK: (Network(STOCK, "onnxruntime", "fp32", "stock", [], *cost_of(embedder)), stock_contender(embedder))}
     refused: dict[str, str] = {}
     for recipe, (engine, precisions) in itertools.product(arguments.recipes, WAYS):
         way = " ".join((engine, *precisions))

@@ -20,6 +20,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 
+from embedder_networks import cost_of
 from facette.cache import tool_versions
 from facette.candidates import list_plans
 from facette.commands.common import folder_option
@@ -30,7 +31,6 @@ from facette.measure import Latency, interleaved
 from facette.model import Model
 from facette.nets.mobilefacenet import MobileFaceNet
 from facette.recipe import Choices, EmbedderRecipe
-from facette.reference import count_macs
 from facette.tables import table
 from facette.target import load_target
 from facette_runtime.engines import open_engine
@@ -107,8 +107,7 @@ def run(weights_folder: Path | None, seconds: float) -> Result:
         for name, call in calls.items()
     ]
     weights = WEIGHTS if weights_folder else "random (speed only; give --weights for the public ones)"
-    macs, _ = count_macs(model)
-    assert macs is not None
+    macs, _ = cost_of(model)
     peak = MATRIX_SIDE**3 / latencies[MATRIX].median / 1e6
     return Result(weights, THREADS, peak, macs / peak / 1e6, describe_machine(), tool_versions(), rows)
 
@@ -149,9 +148,8 @@ def _model(weights_folder: Path | None, scratch: Path) -> Model:
 def stock_model(model: Model) -> bytes:
     """What one gets by hand: the exporter's default graph, which takes normalised floats [1, 3, h, w]."""
     assert isinstance(model.network, torch.nn.Module)
-    width, height = model.image.size_wh
     with quiet():
-        program = torch.onnx.export(model.network, (torch.zeros(1, 3, height, width),), dynamo=True, verbose=False)
+        program = torch.onnx.export(model.network, (model.image.blank,), dynamo=True, verbose=False)
     assert program is not None
     content: bytes = program.model_proto.SerializeToString()
     return content

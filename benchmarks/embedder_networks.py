@@ -14,6 +14,7 @@ from facette.model import Model
 from facette.passes.fold import fold_batch_norm
 from facette.passes.lower import flip_steep_channels, lower_prelu
 from facette.passes.trace import trace
+from facette.reference import count_macs
 from facette.weights import load_weights
 from facette_runtime.engines import open_engine
 from facette_runtime.manifest import Precision
@@ -50,3 +51,11 @@ def runner(model: Model, engine: str, form: str, precision: Precision = "fp32") 
     picture = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
     feed = {opened.inputs[0].name: picture}
     return lambda: opened.run(feed), content
+
+
+def cost_of(model: Model) -> tuple[int, int]:
+    """Multiply-accumulates for one picture, and parameters, of a network in torch."""
+    macs, parameters = count_macs(model)
+    assert macs is not None
+    assert parameters is not None
+    return macs, parameters

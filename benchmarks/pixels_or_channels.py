@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from embedder_networks import cost_of
 from facette.cache import Cache, default_folder, tool_versions
 from facette.commands.compile import faces_option
 from facette.compress import Supplies, compress
 from facette.evaluation.verification import Verification, VerificationSet, verification_set, verify
 from facette.loading import load_models
 from facette.model import Model
-from facette.passes.distil import Distil
 from facette.passes.prune import Prune
 from facette.passes.shrink_input import ShrinkInput
 from facette.recipe import load_recipe
-from facette.reference import count_macs, reference_engine
+from facette.reference import reference_engine
 from facette.tables import table
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
@@ -85,9 +85,8 @@ def measure(arguments: argparse.Namespace) -> Result:
     cache = Cache(default_folder())
     supplies = Supplies(faces_option([], data), detector, cache, print)
     torch.set_num_threads(1)
-    learn = next(settings for settings in recipe.embedder.passes if isinstance(settings, Distil))
     cut = next(settings for settings in load_recipe(RATIOS).embedder.passes if isinstance(settings, Prune))
-    settings = quick_settings(learn, arguments.steps)
+    settings = quick_settings(recipe, arguments.steps)
     changed = {side: _halved(side, cut, teacher, supplies) for side in SIDES}
     trials = {str(side): Trial(model, settings) for side, model in changed.items()}
     found = recover_each(trials, teacher, supplies.crops(teacher, "distil")[0])
@@ -100,24 +99,16 @@ def measure(arguments: argparse.Namespace) -> Result:
 def _halved(side: int, cut: Prune, teacher: Model, supplies: Supplies) -> Model:
     """The network on pictures of ``side`` pixels, and what that leaves to be saved cut out of its layers."""
     smaller = [ShrinkInput(side)] if side < teacher.image.size_wh[0] else []
-    cost = _macs(compress(teacher, smaller, supplies)[-1]) / _macs(teacher)
-    return compress(teacher, [replace(cut, macs=SHARE / cost), *smaller], supplies)[-1]
+    left = cost_of(compress(teacher, smaller, supplies)[-1])[0] / cost_of(teacher)[0]
+    return compress(teacher, [replace(cut, macs=SHARE / left), *smaller], supplies)[-1]
 
 
 def _row(recovered: Recovered, teacher: Model, test: VerificationSet) -> Row:
     network = recovered.network
-    parameters, of = count_macs(network)[1], count_macs(teacher)[1]
-    assert parameters is not None
-    assert of is not None
+    (macs, parameters), (all_macs, all_parameters) = cost_of(network), cost_of(teacher)
     side = network.image.size_wh[0]
     verification = verify(reference_engine(network), test, f"verify {side} pixels")
-    return Row(side, _macs(network) / _macs(teacher), parameters / of, recovered.loss, verification)
-
-
-def _macs(model: Model) -> int:
-    macs, _ = count_macs(model)
-    assert macs is not None
-    return macs
+    return Row(side, macs / all_macs, parameters / all_parameters, recovered.loss, verification)
 
 
 def print_result(result: Result) -> None:

@@ -17,14 +17,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from embedder_networks import THREADS, mobilefacenet, runner
+from embedder_networks import THREADS, cost_of, mobilefacenet, runner
 from facette.cache import tool_versions
 from facette.commands.common import folder_option
 from facette.measure import Latency, interleaved
 from facette.model import Model
 from facette.passes.prune import Prune, prune
 from facette.pruning.choice import Scope
-from facette.reference import count_macs
 from facette.report.figures import PALETTE
 from facette.tables import table
 from facette_runtime.engines import installed_engines
@@ -100,12 +99,10 @@ def run(arguments: argparse.Namespace) -> Result:
     }
     latencies = interleaved({str(key): call for key, (call, _) in runners.items()}, seconds=arguments.seconds)
     rows = []
-    whole = _macs(stock)
+    whole, _ = cost_of(stock)
     for (network, pair), (_, content) in runners.items():
         latency, uncut = latencies[str((network, pair))], latencies[str((("uncut", 1, 1.0), pair))]
-        macs, parameters = count_macs(networks[network])
-        assert macs is not None
-        assert parameters is not None
+        macs, parameters = cost_of(networks[network])
         speedup = uncut.median / latency.median
         (scope, multiple, _), (engine, form) = network, pair
         rows.append(Row(scope, multiple, engine, form, macs / whole, parameters, len(content), latency, whole / macs, speedup))
@@ -160,12 +157,6 @@ def _pruned(stock: Model, multiples: list[int]) -> dict[tuple[str, int, float], 
         for scope, multiple in wanted
         for part in PARTS
     }
-
-
-def _macs(model: Model) -> int:
-    macs, _ = count_macs(model)
-    assert macs is not None
-    return macs
 
 
 def _plot(result: Result, path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from facette.model import Model
 from facette.passes.distil import Distil, distil
+from facette.recipe import Recipe
 from facette.train.log import read_log
 
 
@@ -44,11 +45,12 @@ class Recovered:
     images_per_second: float
 
 
-def quick_settings(settings: Distil, steps: int) -> Distil:
-    """A recipe's settings for short runs whose steps are all of one kind.
+def quick_settings(recipe: Recipe, steps: int) -> Distil:
+    """Those of the recipe's first distillation, for short runs whose steps are all of one kind.
 
     Hints and what the teacher means of a face would have it run at many steps, which would hide what a step takes.
     """
+    settings = next(settings for settings in recipe.embedder.passes if isinstance(settings, Distil))
     return replace(settings, steps=steps, hints=replace(settings.hints, layers=()), consensus=0, repeats=())
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import torch
 
@@ -18,10 +19,10 @@ from facette.cache import Cache, default_folder, tool_versions
 from facette.commands.compile import faces_option
 from facette.compress import Supplies, compress
 from facette.loading import load_models
-from facette.passes.distil import Distil
 from facette.recipe import load_recipe
 from facette.tables import table
 from facette.train.loop import OptimizerName
+from facette.train.recovery import Recovery
 from facette_runtime.errors import FacetteError
 from facette_runtime.machine import Machine, describe_machine
 from harness import add_data_and_weights, data_and_weights, new_parser, run_benchmark
@@ -81,14 +82,11 @@ def measure(arguments: argparse.Namespace) -> Result:
         raise FacetteError("--steps and --threads must be at least 1")
     data, weights = data_and_weights(arguments)
     recipe = load_recipe(RECIPE)
-    passes = list(recipe.embedder.passes)
-    learning = next(number for number, settings in enumerate(passes) if isinstance(settings, Distil))
     detector, teacher = load_models(recipe, weights)
     supplies = Supplies(faces_option([], data), detector, Cache(default_folder()), print)
-    changed = compress(teacher, passes[:learning], supplies)[-1]
-    settings = passes[learning]
-    assert isinstance(settings, Distil)
-    alone = quick_settings(settings, arguments.steps)
+    changing = list(takewhile(lambda settings: not isinstance(settings, Recovery), recipe.embedder.passes))
+    changed = compress(teacher, changing, supplies)[-1]
+    alone = quick_settings(recipe, arguments.steps)
     torch.set_num_threads(arguments.threads)
     trials = {
         f"{optimizer} {rate:g}": Trial(changed, replace(alone, optimizer=optimizer, learning_rate=rate))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from facette.zoo.statistics import Statistics
 from facette_runtime.manifest import Alignment, ColorOrder, DetectorDecoder, EmbeddingDecoder, Letterbox, Licence
@@ -28,6 +29,12 @@ class ImageSpec:
     color_order: ColorOrder
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
+
+    @property
+    def blank(self) -> Tensor:
+        """One input of zeros, float32 [1, 3, h, w], for what only its shape decides."""
+        width, height = self.size_wh
+        return torch.zeros(1, 3, height, width)
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,8 @@ def count_macs(model: Model) -> tuple[int | None, int | None]:
 
     layers = [part for part in model.network.modules() if isinstance(part, (nn.Conv2d, nn.Linear))]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    width, height = model.image.size_wh
     with torch.inference_mode():
-        model.network(torch.zeros(1, 3, height, width))
+        model.network(model.image.blank)
     for hook in hooks:
         hook.remove()
     return total, sum(parameter.numel() for parameter in model.network.parameters())

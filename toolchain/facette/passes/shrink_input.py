@@ -8,7 +8,7 @@ teacher goes on seeing the large pictures.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facette.model import Model
+from facette.pruning.feed import watching
 from facette_runtime.errors import FacetteError
 from facette_runtime.manifest import Alignment
 
@@ -61,34 +62,40 @@ def shrink_input(model: Model, settings: ShrinkInput) -> Model:
             f"{model.name}: its pictures are {width}x{height}; shrink-input makes square ones smaller, side 1 to {width - 1}"
         )
     network = copy.deepcopy(model.network).eval()
-    covering = _covering(network, width)
+    image = replace(model.image, size_wh=(settings.side, settings.side))
+    covering = _covering(network, model.image.blank)
     try:
-        with torch.no_grad(), _before(covering, _resample):
-            network(_blank(settings.side))
+        with torch.no_grad(), _resampling(covering):
+            network(image.blank)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise FacetteError(f"{model.name}: does not work on pictures of {settings.side}x{settings.side}: {reason}") from error
-    size = (settings.side, settings.side)
-    return replace(
-        model,
-        network=network,
-        image=replace(model.image, size_wh=size),
-        alignment=_scaled(model.alignment, settings.side),
-        statistics=None,
-    )
+    return replace(model, network=network, image=image, alignment=_scaled(model.alignment, settings.side), statistics=None)
 
 
-def _covering(network: nn.Module, side: int) -> list[nn.Conv2d]:
+def _covering(network: nn.Module, picture: Tensor) -> list[nn.Conv2d]:
     """The convolutions that see all of their picture at once."""
     found: list[nn.Conv2d] = []
 
-    def look(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
-        if layer.kernel_size == tuple(given[0].shape[2:]) != (1, 1) and layer.padding in ((0, 0), "valid"):
+    def look(_name: str, layer: nn.Module, given: Tensor, _output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        if layer.kernel_size == tuple(given.shape[2:]) != (1, 1) and layer.padding in ((0, 0), "valid"):
             found.append(layer)
 
-    with torch.no_grad(), _before([layer for layer in network.modules() if isinstance(layer, nn.Conv2d)], look):
-        network(_blank(side))
+    with torch.no_grad(), watching(network, (nn.Conv2d,), look):
+        network(picture)
     return found
+
+
+@contextmanager
+def _resampling(layers: Sequence[nn.Conv2d]) -> Iterator[None]:
+    """Gives each of these layers a kernel of the size of its picture when it is about to run."""
+    handles = [layer.register_forward_pre_hook(_resample) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _resample(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
@@ -99,21 +106,6 @@ def _resample(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
     kernel = torch.einsum("oihw,phw->oip", layer.weight, enlarged)
     layer.weight = nn.Parameter(kernel.reshape(*kernel.shape[:2], height, width))
     layer.kernel_size = (height, width)
-
-
-@contextmanager
-def _before(layers: Sequence[nn.Conv2d], action: Callable[[nn.Conv2d, tuple[Tensor]], None]) -> Iterator[None]:
-    """Has ``action`` called with each of these layers and what it is given, before it runs."""
-    handles = [layer.register_forward_pre_hook(action) for layer in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _blank(side: int) -> Tensor:
-    return torch.zeros(1, 3, side, side)
 
 
 def _scaled(alignment: Alignment, side: int) -> Alignment:

@@ -110,8 +110,8 @@ class HintGiver:
         Raises:
             FacetteError: the student has no layer of such a name, or what a layer gives is no picture.
         """
-        ours = Watched(student, self.student_layers)(_blank(image))[1]
-        theirs = self._teacher(_blank(self._image).to(self._device))[1]
+        ours = Watched(student, self.student_layers)(image.blank)[1]
+        theirs = self._teacher(self._image.blank.to(self._device))[1]
         for names, pair in zip(self.settings.layers, zip(ours, theirs, strict=True), strict=True):
             for name, value in zip(names, pair, strict=True):
                 if value.ndim != 4:
@@ -119,11 +119,6 @@ class HintGiver:
         widths = [(one.shape[1], two.shape[1]) for one, two in zip(ours, theirs, strict=True)]
         same = self.settings.of == "attention"
         return nn.ModuleList(nn.Identity() if same or one == two else nn.Conv2d(one, two, 1) for one, two in widths)
-
-
-def _blank(image: ImageSpec) -> Tensor:
-    width, height = image.size_wh
-    return torch.zeros(1, 3, height, width)
 
 
 def hint_loss(ours: Sequence[Tensor], theirs: Sequence[Tensor], kind: Literal["features", "attention"]) -> Tensor:
