@@ -217,7 +217,8 @@ class GoldenTolerance:
         letterbox_levels: mean absolute difference of the letterboxed picture, grey levels.
         box_px, landmark_px: largest difference in pixels of the picture.
         crop_levels: mean absolute difference of the aligned crop, grey levels.
-        embedding_cosine: smallest cosine allowed.
+        embedding_cosine: smallest cosine allowed, from the expected crop.
+        end_to_end_cosine: smallest cosine allowed, from the picture, where the detector's own landmarks place the crop.
     """
 
     letterbox_levels: float = 1.0
@@ -225,6 +226,7 @@ class GoldenTolerance:
     landmark_px: float = 0.5
     crop_levels: float = 1.0
     embedding_cosine: float = 0.9999
+    end_to_end_cosine: float = 0.999
 
 
 @dataclass(frozen=True, slots=True)

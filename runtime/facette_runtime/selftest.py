@@ -156,8 +156,7 @@ class _Replay:
         return False, f"cosine {cosine:.6f} < {least:g}: {likely_cause(error, crop, entry) or f'check {normalisation(entry)}'}"
 
     def _end_to_end(self, image: Image, golden: GoldenFace) -> tuple[bool, str]:
-        # Small errors of the earlier stages add up in the embedding: ten times the embedder's own share is allowed.
-        least = 1 - 10 * (1 - self._allowed.embedding_cosine)
+        least = self._allowed.end_to_end_cosine
         found = self._detector(image)
         if not len(found):
             return False, "no face found"
