@@ -112,6 +112,8 @@ def test_pruning_in_rounds_recovers_after_each() -> None:
 def test_settings_are_told_where_they_differ_from_the_usual() -> None:
     assert words(SwapActivation()) == ""
     assert words(SwapActivation(to="relu6")) == "to relu6"
+    assert words(Prune(macs=0.5)) == "macs 0.5"
+    assert words(Prune(scope="per-layer", layers={"a": 0.5, "b": 0.25})) == "scope per-layer, layers 2"
     assert words(Distil(hints=Hints((("a", "a"), ("b", "b"))), augmentation=Augmentation(mix=0.0))) == "hints 2, augmentation own"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,12 +162,18 @@ def in_rounds(passes: Sequence[Pass]) -> list[Pass]:
 
 
 def words(settings: Pass) -> str:
-    """The settings that differ from the pass's defaults; of tables of settings, only that they do."""
-    own = [(item.name, getattr(settings, item.name), item.default) for item in fields(settings) if item.name != "kind"]
+    """The settings that differ from the pass's defaults; of a table, how many layers it names, or else only that it differs."""
+    own = [(item.name, getattr(settings, item.name), _default(item)) for item in fields(settings) if item.name != "kind"]
     return ", ".join(f"{name} {_word(value)}" for name, value, usual in own if value != usual)
+
+
+def _default(item: Field[Any]) -> object:
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 def _word(value: object) -> object:
     if isinstance(value, Hints):
         return len(value.layers)
+    if isinstance(value, Mapping):
+        return len(value)
     return "own" if is_dataclass(value) else value
