@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from facette.cache import Cache
+from facette.catalogue import ARCFACE_112
 from facette.compile import Job, compile_bundle
 from facette.data.lfw import ALIGNED, Photos
 from facette.data.photos import golden_licence, golden_photos
 from facette.evaluation.embed_photos import central_face, embed_photos
-from facette.evaluation.evaluate import NO_FACE, evaluate, to_table
+from facette.evaluation.evaluate import NO_FACE, evaluate, fits_aligned_crop, to_table
 from facette.evaluation.golden_faces import compare_with_golden
 from facette.recipe import load_recipe
+from facette.resample import in_pixels
 from facette.target import load_target
 from facette_runtime.bundle import Bundle
 from facette_runtime.errors import FacetteError
@@ -59,6 +61,21 @@ def test_aligned__is_skipped_for_another_crop(bundle: Path, tmp_path: Path) -> N
     text = to_table(evaluation)
     assert "aligned: not measured" in text
     assert "100.00 ± 0.00" in text
+
+
+def test_aligned__crops_are_made_smaller_for_an_embedder_that_takes_smaller_ones(tmp_path: Path) -> None:
+    smaller = replace(bundles.EMBEDDER, alignment=in_pixels(ARCFACE_112, 16))
+    evaluation = evaluate(bundles.write_bundle(tmp_path / "b.facette", embedder=smaller), small_lfw.write(tmp_path), progress=False)
+
+    assert evaluation.skipped == {}
+    assert evaluation.protocols["aligned"].accuracy.mean == 1.0
+
+
+def test_the_same_crop_in_fewer_pixels_is_the_same_crop() -> None:
+    assert fits_aligned_crop(in_pixels(ARCFACE_112, 64))
+    assert not fits_aligned_crop(in_pixels(ARCFACE_112, 224))
+    assert not fits_aligned_crop(replace(ARCFACE_112, size_wh=(64, 64)))
+    assert not fits_aligned_crop(replace(ARCFACE_112, size_wh=(112, 96)))
 
 
 def test_unseen_folds_are_judged_by_the_chosen_threshold(bundle: Path, tmp_path: Path) -> None:

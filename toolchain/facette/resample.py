@@ -1,4 +1,4 @@
-"""Pictures in fewer pixels, for a network that a pass made to take smaller ones than the original."""
+"""The same picture in fewer pixels, for a network that a pass made to take smaller ones than the original."""
 
 from __future__ import annotations
 
@@ -6,23 +6,34 @@ import cv2
 import numpy as np
 
 from facette_runtime.engines.base import Engine
+from facette_runtime.manifest import Alignment
 from facette_runtime.types import Image
 
 
-def fitted(engine: Engine, pictures: Image) -> Image:
-    """Pictures as an engine takes them.
+def resampled(pictures: Image, size_wh: tuple[int, int]) -> Image:
+    """Pictures in another size.
 
     Args:
-        engine: its first input is uint8 [n, h, w, 3].
-        pictures: uint8 [n, h, w, 3] of any size.
+        pictures: uint8 [n, h, w, 3].
+        size_wh: width and height wanted.
 
     Returns:
-        The same where the size is the engine's already; else resampled between the four nearest pixels, as the runtime cuts a face
-        out (`facette_runtime.align`).
+        The same where they have that size already; else resampled between the four nearest pixels, as the runtime cuts a face out
+        (`facette_runtime.align`).
     """
-    height, width = engine.inputs[0].shape[1:3]
-    if height is None or width is None or pictures.shape[1:3] == (height, width):
+    if pictures.shape[2:0:-1] == size_wh:
         return pictures
-    return np.stack(
-        [np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8) for picture in pictures]
-    )
+    return np.stack([np.asarray(cv2.resize(picture, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8) for picture in pictures])
+
+
+def fitted(engine: Engine, pictures: Image) -> Image:
+    """Pictures (uint8 [n, h, w, 3]) as an engine takes them, whose first input is uint8 [n, h, w, 3]; see `resampled`."""
+    height, width = engine.inputs[0].shape[1:3]
+    return pictures if height is None or width is None else resampled(pictures, (width, height))
+
+
+def in_pixels(alignment: Alignment, side: int) -> Alignment:
+    """The same crop in ``side`` pixels, whose centres lie half a pixel from the edge."""
+    factor = side / alignment.size_wh[0]
+    template = tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in alignment.template_xy)
+    return Alignment((side, side), template)

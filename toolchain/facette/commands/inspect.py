@@ -55,6 +55,8 @@ def _section(title: str, facts: list[tuple[str, str]]) -> str:
 
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     manifest = bundle.manifest
+    allowed = manifest.golden.tolerance
+    golden = f"embedding cosine ≥ {allowed.embedding_cosine:.6f}, end to end ≥ {allowed.end_to_end_cosine:.6f}"
     features = ", ".join(manifest.target.cpu_features) or "none beyond the architecture's"
     return [
         ("name", manifest.name),
@@ -63,7 +65,7 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
         ("size", f"{bundle.path.stat().st_size / 1e6:.2f} MB"),
         ("target", f"{manifest.target.name} ({manifest.target.architecture}), CPU features needed: {features}"),
         ("match threshold", f"{manifest.match.threshold:.4f} cosine, from {manifest.match.source}"),
-        ("golden pictures", f"{len(manifest.golden.faces)}, embedding cosine ≥ {manifest.golden.tolerance.embedding_cosine}"),
+        ("golden pictures", f"{len(manifest.golden.faces)}, {golden}"),
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facette.data.lfw import Photos
+from facette.resample import resampled
 from facette_runtime.align import align
 from facette_runtime.bundle import Bundle
 from facette_runtime.detect import Detector
@@ -92,13 +93,14 @@ def embed_photos(
         bundle: checked.
         photos: where they are read.
         names: which.
-        aligned: whether a photo is already the embedder's crop; otherwise the whole pipeline runs.
+        aligned: whether a photo is already the embedder's crop, in as many pixels or more; otherwise the whole pipeline runs.
         flip: whether to average with the mirrored crop.
         label: of the progress bar; None for no bar.
 
     Returns:
         float32 [n, d], L2-normalised, zero where no face was found; and bool [n], whether one was.
     """
+    size_wh = bundle.manifest.embedder.alignment.size_wh
     local = threading.local()
     lock = threading.Lock()
 
@@ -108,7 +110,7 @@ def embed_photos(
                 local.networks = Networks.load(bundle)
             pictures = [photos.read(name) for name in chunk]
         networks: Networks = local.networks
-        crops = [picture if aligned else networks.central_crop(picture) for picture in pictures]
+        crops = list(resampled(np.stack(pictures), size_wh)) if aligned else [networks.central_crop(each) for each in pictures]
         embeddings = iter(networks.embed([crop for crop in crops if crop is not None], flip))
         return [None if crop is None else next(embeddings) for crop in crops]
 

@@ -22,6 +22,7 @@ from facette.evaluation.metrics import (
     tar_at_far,
     view2_accuracy,
 )
+from facette.resample import in_pixels
 from facette.tables import table
 from facette_runtime.bundle import Bundle
 from facette_runtime.errors import FacetteError
@@ -105,7 +106,8 @@ def evaluate(
     Args:
         bundle: compiled for any target whose engines run on this machine.
         data_dir: with ``lfw-pairs.txt`` and the photos; see `facette.data.lfw`.
-        protocols: "aligned", the embedder alone on crops that are cut already; "raw", the whole pipeline from the photo.
+        protocols: "aligned", the embedder alone on crops that are cut already, made smaller for one that takes smaller ones; "raw",
+            the whole pipeline from the photo.
         folds: at least two, one of them of `CHOOSING_FOLDS`; None for all ten.
         progress: whether to show a progress bar (on a terminal).
         flip: average each embedding with the mirrored crop's. The device pipeline does not do so.
@@ -214,10 +216,12 @@ def _row(name: str, result: Result) -> list[str]:
 
 
 def fits_aligned_crop(alignment: Alignment) -> bool:
-    """Whether this is how the photos of ``lfw-aligned-112`` were cut."""
-    if alignment.size_wh != ARCFACE_112.size_wh:
+    """Whether this is how the photos of ``lfw-aligned-112`` were cut, in as many pixels or fewer."""
+    width, height = alignment.size_wh
+    if width != height or width > ARCFACE_112.size_wh[0]:
         return False
-    return bool(np.abs(np.array(alignment.template_xy) - np.array(ARCFACE_112.template_xy)).max() < 0.5)
+    differences = np.array(alignment.template_xy) - np.array(in_pixels(ARCFACE_112, width).template_xy)
+    return bool(np.abs(differences).max() < 0.5 * width / ARCFACE_112.size_wh[0])
 
 
 def _describe(entry: NetworkEntry) -> str:

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from facette.model import Model
 from facette.pruning.feed import watching
+from facette.resample import in_pixels
 from facette_runtime.errors import FacetteError
-from facette_runtime.manifest import Alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def shrink_input(model: Model, settings: ShrinkInput) -> Model:
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise FacetteError(f"{model.name}: does not work on pictures of {settings.side}x{settings.side}: {reason}") from error
-    return replace(model, network=network, image=image, alignment=_scaled(model.alignment, settings.side), statistics=None)
+    return replace(model, network=network, image=image, alignment=in_pixels(model.alignment, settings.side), statistics=None)
 
 
 def _covering(network: nn.Module, picture: Tensor) -> list[nn.Conv2d]:
@@ -106,10 +106,3 @@ def _resample(layer: nn.Conv2d, given: tuple[Tensor]) -> None:
     kernel = torch.einsum("oihw,phw->oip", layer.weight, enlarged)
     layer.weight = nn.Parameter(kernel.reshape(*kernel.shape[:2], height, width))
     layer.kernel_size = (height, width)
-
-
-def _scaled(alignment: Alignment, side: int) -> Alignment:
-    """The same crop in other pixels, whose centres lie half a pixel from the edge."""
-    factor = side / alignment.size_wh[0]
-    template = tuple(((x + 0.5) * factor - 0.5, (y + 0.5) * factor - 0.5) for x, y in alignment.template_xy)
-    return Alignment((side, side), template)
