@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from facette.model import Model
 from facette.passes.fold import fold_batch_norm
 from facette.passes.lower import FORMS, ReluSum, flip_steep_channels, has_prelu, lower_prelu
 from facette.passes.trace import trace
+from facette.train.fold import fold_in_place
 
 PICTURE = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
 
@@ -52,6 +54,19 @@ def test_flipping_leaves_no_slope_above_one(stock: Model, folded: Model) -> None
     assert len(slopes) == 1
     assert float(slopes[0].max()) <= 1
     torch.testing.assert_close(outputs(flipped), outputs(stock), atol=1e-5, rtol=1e-5)
+
+
+def test_slopes_are_flipped_where_a_norm_was_folded_for_training(stock: Model) -> None:
+    assert isinstance(stock.network, nn.Module)
+    network = copy.deepcopy(stock.network)
+    assert fold_in_place(network)
+    assert nn.Identity in {type(part) for part in network.modules()}
+    traced = trace(replace(stock, network=network))
+    assert traced is not None
+    assert nn.Identity not in kinds(traced)
+    lowered = lower_prelu(flip_steep_channels(traced), "max")
+    assert ReluSum not in kinds(lowered)
+    torch.testing.assert_close(outputs(lowered), outputs(stock), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
